@@ -168,6 +168,8 @@ CREATE TABLE mails (
     shown_body TEXT NOT NULL,              -- with every secret masked
     sealed_body BLOB,                      -- wiped once accepted, or once its cause is gone
     state TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'failed', 'cancelled')),
+    -- of one that failed: how (enroll/mail/states.py)
+    failure TEXT NOT NULL DEFAULT '' CHECK (failure IN ('', 'refused', 'given_up', 'bounced')),
     attempts INTEGER NOT NULL DEFAULT 0,   -- how often a process took it: names the one that has it
     claimed_until_at INTEGER NOT NULL DEFAULT 0,
     next_attempt_at INTEGER NOT NULL,
@@ -178,7 +180,8 @@ CREATE TABLE mails (
     queued_at INTEGER NOT NULL DEFAULT 0,  -- last
     sent_at INTEGER,
     held_at INTEGER,                       -- since when it waits for an operator's release
-    result TEXT NOT NULL DEFAULT ''
+    result TEXT NOT NULL DEFAULT '',
+    CHECK ((state = 'failed') = (failure <> ''))
 );
 CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
     WHERE state = 'queued' AND held_at IS NULL;
@@ -187,6 +190,18 @@ CREATE INDEX mails_failed ON mails(queued_at, channel, sent_at, state) WHERE sta
 CREATE INDEX mails_left ON mails(sent_at, channel, state) WHERE sent_at IS NOT NULL;
 -- With what reports count: a row has the whole letter.
 CREATE INDEX mails_by_user ON mails(user_id, channel, state, sent_at, queued_at);
+-- With what the list of all letters is counted.
+CREATE INDEX mails_written ON mails(created_at, state, failure, kind, channel, held_at);
+
+-- What a letter's row forgets: each refusal, and that somebody had it tried again.
+CREATE TABLE mail_history (
+    number IDENTITY,
+    letter INTEGER NOT NULL,               -- as in `mails`
+    at INTEGER NOT NULL,
+    event TEXT NOT NULL CHECK (event IN ('put_off', 'refused', 'given_up', 'bounced', 'retried')),
+    said TEXT NOT NULL DEFAULT ''          -- by the mail server
+);
+CREATE INDEX mail_history_of ON mail_history(letter, number);
 
 -- What holds every letter of a channel, for all processes: a refusal that is no recipient's.
 CREATE TABLE mail_lanes (

@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 from ca.storage import Storage, Transaction
 from enroll import store as rooms
 from enroll.listings import store as pages
-from enroll.listings.store import Acts, CertificateState, Wanted
-from enroll.mail import store as mail_store
+from enroll.listings.store import Acts, CertificateState, Letters, Wanted
 from enroll.requests.enrollment import Enrollment
 from enroll.store import User, as_enrollment, as_user
 
 __all__ = (
-    "Acts", "CertificateState", "Wanted", "applications", "audit", "audit_before", "certificates",
-    "count_audit", "holders", "letters", "requests", "users",
+    "Acts", "CertificateState", "Letters", "Wanted", "applications", "audit", "audit_before", "certificates",
+    "count_audit", "holders", "letters", "letters_before", "requests", "users",
 )  # fmt: skip
 
 R = TypeVar("R")
@@ -62,11 +61,18 @@ def requests(database: Storage, user_id: str | None = None) -> Iterator[Enrollme
     return map(as_enrollment, found)
 
 
-def letters(
-    database: Storage, user_id: str | None = None, state: str | None = None
-) -> Iterator[Mapping[str, Any]]:
+def letters(database: Storage, wanted: Letters) -> Iterator[Mapping[str, Any]]:
     """Letters without their bodies, newest first."""
-    return _pages(database, lambda db, last: mail_store.listed(db, user_id, _PAGE, state, last), "id")
+    found = _pages(database, lambda db, last: pages.letters(db, wanted, last, _PAGE), "id")
+    return ({**row} for row in found)
+
+
+def letters_before(
+    db: Transaction, wanted: Letters, last: int, limit: int, counted: int
+) -> Sequence[Mapping[str, Any]]:
+    """So many letters before a number, newest first; ``counted``: how many there are of what is asked for."""
+    found = pages.few_letters if counted <= _FEW else pages.letters
+    return [{**row} for row in found(db, wanted, last, limit)]
 
 
 def applications(database: Storage, state: str | None = None) -> Iterator[rooms.Application]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ca.storage import Row, Transaction
 from enroll.identifiers import number_in
+from enroll.mail.store import SHOWN
 from enroll.people.sameness import name_key, tidy_mail
 from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, Application, as_application
 
@@ -163,6 +164,77 @@ def _of_acts(wanted: Acts) -> tuple[list[str], dict[str, Any]]:
 
 
 _LINE = "id, at, actor, action, subject, why, result, detail, salt, digest, hash"
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Which letters are asked for; None: whichever. ``state``: a `mail.states.State`, a state of the table,
+    or "open"; ``since`` and ``before``: when they were written, in epoch seconds."""
+
+    state: str | None = None
+    kind: str | None = None
+    channel: str | None = None
+    user_id: str | None = None
+    since: int | None = None
+    before: int | None = None
+
+
+#: State of letters -> what it is in the table. What is "open" failed, and whom it is to, who is not stopped,
+#: has been sent nothing since.
+_LETTERS: Mapping[str, str] = {
+    "queued": "state = 'queued'",
+    "waiting": "state = 'queued' AND held_at IS NULL",
+    "held": "state = 'queued' AND held_at IS NOT NULL",
+    "sent": "state = 'sent'",
+    "failed": "state = 'failed'",
+    "refused": "state = 'failed' AND failure = 'refused'",
+    "given_up": "state = 'failed' AND failure = 'given_up'",
+    "bounced": "state = 'failed' AND failure = 'bounced'",
+    "cancelled": "state = 'cancelled'",
+    "open": "state = 'failed' AND NOT EXISTS (SELECT 1 FROM users WHERE users.user_id = mails.user_id"
+    " AND users.disabled_at IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM mails AS later"
+    " WHERE later.user_id = mails.user_id AND later.channel = mails.channel AND later.state = 'sent'"
+    " AND later.id > mails.id AND (mails.user_id <> '' OR later.recipient = mails.recipient))",
+}
+LETTER_STATES = tuple(_LETTERS)
+
+
+def letters(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequence[Row]:
+    """Letters without their words, newest first: those before a number."""
+    terms, values = _of_letters(wanted)
+    statement = (
+        f"SELECT {SHOWN} FROM mails WHERE {_all([*terms, 'id < :last'])} ORDER BY id DESC LIMIT :limit"
+    )
+    return db.rows(statement, {**values, "last": last, "limit": limit})
+
+
+def few_letters(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequence[Row]:
+    """The same where there are few of them among many: all are found first, by an index."""
+    terms, values = _of_letters(wanted)
+    statement = (
+        f"SELECT {SHOWN} FROM mails WHERE id IN (SELECT id FROM mails WHERE {_all(terms)}) AND id < :last"
+        " ORDER BY id DESC LIMIT :limit"
+    )
+    return db.rows(statement, {**values, "last": last, "limit": limit})
+
+
+def count_letters(db: Transaction, wanted: Letters, since: int = 0) -> int:
+    """How many there are; ``since``: of this number and newer."""
+    terms, values = _of_letters(wanted)
+    if since:
+        terms.append("id >= :first")
+    row = db.one(f"SELECT count(*) AS n FROM mails WHERE {_all(terms)}", {**values, "first": since})
+    return 0 if row is None else int(row["n"])
+
+
+def _of_letters(wanted: Letters) -> tuple[list[str], dict[str, Any]]:
+    terms = [] if wanted.state is None else [f"({_LETTERS[wanted.state]})"]
+    values = {"kind": wanted.kind, "channel": wanted.channel, "user_id": wanted.user_id}
+    terms += [f"{name} = :{name}" for name, value in values.items() if value is not None]
+    for term, moment in (("created_at >= :since", wanted.since), ("created_at < :before", wanted.before)):
+        if moment is not None:
+            terms.append(term)
+    return terms, {**values, "since": wanted.since, "before": wanted.before}
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,12 @@ async def record_bounce(ra: RegistrationAuthority, bounce: Bounce, *, actor: str
     """
 
     def work(db: Transaction) -> bool:
-        letter = mail_store.shown(db, bounce.letter)
+        letter, at = mail_store.shown(db, bounce.letter), ra.now()
         if letter is None or letter["created_at"] != bounce.created_at or letter["sent_at"] is None:
             raise Refusal("not_found", field="mail")
-        if not mail_store.mark_bounced(db, bounce.letter, f"bounced: {bounce.said}"):
+        if not mail_store.mark_bounced(db, bounce.letter, at, bounce.said):
             return False
-        store.audit(db, ra.now(), actor, "mail.bounced", letter["user_id"], letter=bounce.letter)
+        store.audit(db, at, actor, "mail.bounced", letter["user_id"], letter=bounce.letter)
         return True
 
     return await ra.database.write(work)

@@ -276,7 +276,7 @@ def _settle(
     else:
         _note(db, ra, refused)
     if verdict is Verdict.FINAL:
-        mail_store.failed(db, row, said)
+        mail_store.failed(db, row, now, said)
     elif verdict is Verdict.SERVER and refused.command not in _OF_A_LETTER:
         mail_store.given_back(db, row, said)
     else:

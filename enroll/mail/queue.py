@@ -75,10 +75,10 @@ def refused(
     doubts = row["unclear"] + int(unclear)
     taken = lane(db, row["channel"]).accepted_at
     if lasting and taken is not None and taken > since and (at - since >= _GIVE_UP or doubts >= _UNCLEAR):
-        store.failed(db, row, f"given up: {result}")
+        store.failed(db, row, at, result, given_up=True)
         return
     later = at + _BACKOFF[min(row["refusals"], len(_BACKOFF) - 1)]
-    store.put_back(db, row, later, since, doubts, result)
+    store.put_back(db, row, at, later, since, doubts, result)
 
 
 def hold(db: Db, channel: Channel, at: int, said: str) -> int | None:

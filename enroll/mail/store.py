@@ -28,8 +28,8 @@ def add(db: Transaction, values: Values, *, again: bool) -> bool:
 
 # Compare-and-set on the state: of two that queue it again one wins.
 _ONCE_MORE = (
-    "UPDATE SET state = 'queued', result = '', recipient = excluded.recipient, subject = excluded.subject,"
-    " shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
+    "UPDATE SET state = 'queued', failure = '', result = '', recipient = excluded.recipient,"
+    " subject = excluded.subject, shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
     " next_attempt_at = excluded.next_attempt_at, queued_at = excluded.queued_at,"
     " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL"
     " WHERE mails.state IN ('failed', 'cancelled') AND mails.sent_at IS NULL"
@@ -70,10 +70,10 @@ def any_begun(db: Transaction, user_id: str, request_id: str) -> bool:
 
 def forget(db: Transaction, user_id: str, request_id: str) -> None:
     """Takes letters away that have never left."""
-    db.execute(
-        "DELETE FROM mails WHERE (user_id = :user_id OR request_id = :request_id) AND attempts = 0",
-        {"user_id": user_id, "request_id": request_id},
-    )
+    mine = "(user_id = :user_id OR request_id = :request_id) AND attempts = 0"
+    values = {"user_id": user_id, "request_id": request_id}
+    db.execute(f"DELETE FROM mail_history WHERE letter IN (SELECT id FROM mails WHERE {mine})", values)
+    db.execute(f"DELETE FROM mails WHERE {mine}", values)
 
 
 def held(db: Transaction) -> int:
@@ -86,13 +86,39 @@ def of_cause(db: Transaction, cause: str) -> Row | None:
     return db.one("SELECT state, sent_at, recipient FROM mails WHERE cause = :cause", {"cause": cause})
 
 
-def mark_bounced(db: Transaction, number: int, result: str) -> bool:
+def mark_bounced(db: Transaction, number: int, at: int, said: str) -> bool:
     """Records that an accepted letter came back; False when it was recorded already."""
     changed = db.execute(
-        "UPDATE mails SET state = 'failed', result = :result WHERE id = :number AND state = 'sent'",
-        {"result": result, "number": number},
+        "UPDATE mails SET state = 'failed', failure = 'bounced', result = :result"
+        " WHERE id = :number AND state = 'sent'",
+        {"result": f"bounced: {said}", "number": number},
     )
+    if changed:
+        _tell(db, number, at, "bounced", said)
     return changed > 0
+
+
+def newest_to(db: Transaction, user_id: str, recipient: str) -> dict[str, Any] | None:
+    """Of the mails to a user at an address the newest that has left, or failed."""
+    row = db.one(
+        f"SELECT {SHOWN} FROM mails WHERE user_id = :user_id AND channel = 'mail'"
+        " AND recipient = :recipient AND state IN ('sent', 'failed') ORDER BY id DESC LIMIT 1",
+        {"user_id": user_id, "recipient": recipient},
+    )
+    return None if row is None else {**row}
+
+
+def history(db: Transaction, number: int) -> list[dict[str, Any]]:
+    """What happened to a letter besides its queueing and its leaving, oldest first."""
+    found = db.rows(
+        "SELECT at, event, said FROM mail_history WHERE letter = :number ORDER BY number", {"number": number}
+    )
+    return [{**row} for row in found]
+
+
+def _tell(db: Transaction, number: int, at: int, event: str, said: str = "") -> None:
+    values = {"letter": number, "at": at, "event": event, "said": said}
+    db.execute(inserting("mail_history", values), values)
 
 
 # What never left: it still waits, or was refused and may be tried again.
@@ -102,7 +128,8 @@ _AT_HOME = "state IN ('queued', 'failed') AND sent_at IS NULL"
 def cancel_of_request(db: Transaction, request_id: str) -> int:
     """Cancels what never left for a request that has ended; returns how many."""
     changed = db.execute(
-        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'the request has ended'"
+        "UPDATE mails SET state = 'cancelled', failure = '', sealed_body = NULL,"
+        " result = 'the request has ended'"
         f" WHERE request_id = :request_id AND {_AT_HOME}",
         {"request_id": request_id},
     )
@@ -112,7 +139,8 @@ def cancel_of_request(db: Transaction, request_id: str) -> int:
 def cancel_login_passwords(db: Transaction, user_id: str) -> None:
     """Cancels what never left for a user and tells a login password: there is a newer one."""
     db.execute(
-        "UPDATE mails SET state = 'cancelled', sealed_body = NULL, result = 'there is a newer password'"
+        "UPDATE mails SET state = 'cancelled', failure = '', sealed_body = NULL,"
+        " result = 'there is a newer password'"
         f" WHERE user_id = :user_id AND kind IN ('user_id', 'password_reset') AND {_AT_HOME}",
         {"user_id": user_id},
     )
@@ -130,8 +158,9 @@ def redirect(db: Transaction, user_id: str, recipient: str) -> None:
     )
 
 
-_SHOWN = (
-    "id, kind, channel, notice, user_id, request_id, recipient, subject, state, attempts,"
+#: What operators see of a letter, but for its words.
+SHOWN = (
+    "id, kind, channel, notice, user_id, request_id, recipient, subject, state, failure, attempts,"
     # What a process has now, or had when it died, nobody else takes before its lease is over.
     " CASE WHEN next_attempt_at < claimed_until_at THEN claimed_until_at ELSE next_attempt_at END"
     " AS next_attempt_at, created_at, held_at, sent_at, result"
@@ -149,7 +178,7 @@ def listed(
     given = {"user_id": user_id, "state": state}
     where = " AND ".join(f"{name} = :{name}" for name, value in given.items() if value is not None)
     found = db.rows(
-        f"SELECT {_SHOWN} FROM mails WHERE {where or '1 = 1'} AND id < :before ORDER BY id DESC LIMIT :limit",
+        f"SELECT {SHOWN} FROM mails WHERE {where or '1 = 1'} AND id < :before ORDER BY id DESC LIMIT :limit",
         {**given, "limit": limit, "before": before},
     )
     return [{**row} for row in found]
@@ -163,7 +192,7 @@ def told_at(db: Transaction, cause: str) -> int | None:
 
 def shown(db: Transaction, number: int) -> dict[str, Any] | None:
     """One letter for operators, its secrets masked."""
-    row = db.one(f"SELECT {_SHOWN}, shown_body FROM mails WHERE id = :number", {"number": number})
+    row = db.one(f"SELECT {SHOWN}, shown_body FROM mails WHERE id = :number", {"number": number})
     return None if row is None else {**row}
 
 
@@ -279,12 +308,18 @@ def accepted(db: Transaction, number: int, channel: Channel, at: int, result: st
     return changed > 0
 
 
-def failed(db: Transaction, row: Letter, result: str) -> None:
-    """Records a refusal for good. The body stays: an operator may have it tried again."""
-    db.execute(
-        f"UPDATE mails SET state = 'failed', claimed_until_at = 0, result = :result WHERE {_OURS}",
-        {"result": result, **_names(row)},
+def failed(db: Transaction, row: Letter, at: int, result: str, *, given_up: bool = False) -> None:
+    """Records a refusal for good, or that a letter is given up. The body stays: an operator may have it tried
+    again."""
+    failure = "given_up" if given_up else "refused"
+    said = f"given up: {result}" if given_up else result
+    changed = db.execute(
+        "UPDATE mails SET state = 'failed', failure = :failure, claimed_until_at = 0, result = :result"
+        f" WHERE {_OURS}",
+        {"failure": failure, "result": said, **_names(row)},
     )
+    if changed:
+        _tell(db, row["id"], at, failure, result)
 
 
 def cancelled(db: Transaction, number: int, result: str) -> None:
@@ -313,13 +348,17 @@ def given_back(db: Transaction, row: Letter, result: str) -> None:
     )
 
 
-def put_back(db: Transaction, row: Letter, until_at: int, since_at: int, unclear: int, result: str) -> None:
+def put_back(
+    db: Transaction, row: Letter, at: int, until_at: int, since_at: int, unclear: int, result: str
+) -> None:
     """Has a refused letter wait for its next attempt."""
-    db.execute(
+    changed = db.execute(
         "UPDATE mails SET claimed_until_at = 0, next_attempt_at = :until, refusals = refusals + 1,"
         f" refused_since_at = :since, unclear = :unclear, result = :result WHERE {_OURS}",
         {"until": until_at, "since": since_at, "unclear": unclear, "result": result, **_names(row)},
     )
+    if changed:
+        _tell(db, row["id"], at, "put_off", result)
 
 
 def hold(db: Transaction, channel: Channel, at: int, until_at: int, said: str) -> None:
@@ -353,9 +392,15 @@ def retry(db: Transaction, at: int) -> int:
 
 def retry_failed(db: Transaction, at: int) -> int:
     """Queues again what was refused and never left; returns how many."""
+    again = "state = 'failed' AND sent_at IS NULL AND sealed_body IS NOT NULL"
+    db.execute(
+        "INSERT INTO mail_history (letter, at, event)"
+        f" SELECT id, :at, 'retried' FROM mails WHERE {again} ORDER BY id",
+        {"at": at},
+    )
     changed = db.execute(
-        f"UPDATE mails SET state = 'queued', queued_at = :at, {_AS_IT_IS}, {_ANEW}"
-        " WHERE state = 'failed' AND sent_at IS NULL AND sealed_body IS NOT NULL",
+        f"UPDATE mails SET state = 'queued', failure = '', queued_at = :at, {_AS_IT_IS}, {_ANEW}"
+        f" WHERE {again}",
         {"at": at, "first": at},
     )
     return changed
@@ -364,7 +409,7 @@ def retry_failed(db: Transaction, at: int) -> int:
 def retry_one(db: Transaction, number: int, at: int) -> bool:
     """Has one letter tried before all others, a hold or not; False if it does not wait, nor can again."""
     changed = db.execute(
-        f"UPDATE mails SET state = 'queued', {_AS_IT_IS}, {_ANEW},"
+        f"UPDATE mails SET state = 'queued', failure = '', {_AS_IT_IS}, {_ANEW},"
         " queued_at = CASE WHEN state = 'failed' THEN :at ELSE queued_at END"
         " WHERE id = :number AND state IN ('queued', 'failed') AND sent_at IS NULL"
         " AND sealed_body IS NOT NULL AND held_at IS NULL",
@@ -375,6 +420,8 @@ def retry_one(db: Transaction, number: int, at: int) -> bool:
         " :number)",
         {"number": number},
     )
+    if changed:
+        _tell(db, number, at, "retried")
     return changed > 0
 
 

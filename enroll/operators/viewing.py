@@ -10,8 +10,8 @@ import ca.store
 from ca.storage import Transaction
 from enroll import store
 from enroll.jobs import viewing as jobs
-from enroll.mail import store as mail_store
-from enroll.operators import applied, asking
+from enroll.listings import Letters
+from enroll.operators import applied, asking, letters
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require
 from enroll.operators.applied import Wanted
@@ -54,7 +54,8 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
         found["applications"] = applied.count(db, ra, actor, Wanted())
         found["applications_overdue"] = applied.count(db, ra, actor, Wanted(due="overdue"))
     if actor.may(Act.SEARCH) & Verdict.READ:
-        found["letters_waiting"] = mail_store.waiting(db)
+        for state in ("open", "waiting", "held"):
+            found[f"letters_{state}"] = letters.count(db, actor, Letters(state=state))
     if actor.may(Act.OPERATORS) & Verdict.READ:
         found["operators"] = len(operators.operators(db))
     return found

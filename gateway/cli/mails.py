@@ -13,14 +13,18 @@ import click
 from ca.storage import Transaction
 from enroll import listings, store, timekeeping
 from enroll.jst import day_of, shown
+from enroll.listings import Letters
+from enroll.listings.store import LETTER_STATES
 from enroll.mail import queue
 from enroll.mail import store as mail_store
 from enroll.mail.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.mail.delivery import deliver_due
+from enroll.mail.writing import TEMPLATES
+from enroll.operators import letters
 from enroll.operators.roles import Act
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
-from gateway.cli.caller import Given, InputFile, actor
+from gateway.cli.caller import Given, InputFile, acting, actor
 from gateway.cli.frame import DOES, READS, Answer, answer, cell, deployment_command, detail, listing, plain
 from gateway.cli.output import Console
 from gateway.cli.people import known_user, of_user
@@ -32,14 +36,18 @@ _MAIL = GROUPS["mail"]
 
 @deployment_command(_MAIL, "list", Act.SEARCH, READS)
 @of_user()
-@click.option("--state", type=click.Choice(["queued", "sent", "failed", "cancelled"]), help="Only these.")
+@click.option("--state", type=click.Choice(LETTER_STATES), help="Only these; open: failed, and none since.")
+@click.option("--kind", type=click.Choice(list(TEMPLATES)), help="Only letters of this kind.")
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
-async def _list(deployment: Deployment, user_id: str | None, state: str | None, limit: int) -> Answer:
+async def _list(
+    deployment: Deployment, user_id: str | None, state: str | None, kind: str | None, limit: int
+) -> Answer:
     """List letters, newest first, with what the mail server said and when each is tried next."""
     if user_id is not None:
         known_user(deployment.ra, user_id)
-    letters = islice(listings.letters(deployment.ra.database, user_id, state), limit)
-    found = (_with_next_attempt(deployment, row) for row in letters)
+    wanted = Letters(state=state, kind=kind, user_id=user_id)
+    written = islice(listings.letters(deployment.ra.database, wanted), limit)
+    found = (_with_next_attempt(deployment, row) for row in written)
     columns = {
         "id": "No.",
         "kind": "Kind",
@@ -47,6 +55,7 @@ async def _list(deployment: Deployment, user_id: str | None, state: str | None, 
         "user_id": "User ID",
         "recipient": "To",
         "state": "State",
+        "failure": "How it failed",
         "created_at": "Queued",
         "next_attempt_at": "Next attempt",
         "held_at": "Held",
@@ -59,20 +68,40 @@ async def _list(deployment: Deployment, user_id: str | None, state: str | None, 
 @deployment_command(_MAIL, "show", Act.SEARCH, READS)
 @click.argument("number", type=int)
 async def _show(deployment: Deployment, number: int) -> Answer:
-    """Show a letter. Passwords in it are masked; only the recipient has them."""
-    found = deployment.ra.database.read_now(lambda db: mail_store.shown(db, number))
-    if found is None:
-        raise Refusal("not_found", field="mail")
-    found = _with_next_attempt(deployment, found)
-    body = found["shown_body"]
-    head = detail("mail", {name: value for name, value in found.items() if name != "shown_body"})
+    """Show a letter, and what happened to it. Passwords in it are masked; only the recipient has them."""
+    whole = deployment.ra.database.read_now(lambda db: letters.one(db, deployment.ra, acting(), number))
+    found = _with_next_attempt(deployment, whole.seen.letter)
+    head = detail("mail", found)
+    told = [f"{shown(at)}  {event}  {said}".rstrip() for at, event, said in whole.history]
 
     def show(console: Console) -> None:
         head.show(console)
-        console.print()
-        console.print(plain(body), soft_wrap=True)
+        for words in ("", *told, "", whole.body):
+            console.print(plain(words), soft_wrap=True)
 
-    return Answer({"mail": found}, show)
+    history = [{"at": at, "event": event, "said": said} for at, event, said in whole.history]
+    return Answer({"mail": {**found, "shown_body": whole.body, "history": history}}, show)
+
+
+@deployment_command(_MAIL, "again", Act.CALL, DOES)
+@click.argument("numbers", type=int, nargs=-1, required=True)
+async def _again(deployment: Deployment, numbers: tuple[int, ...]) -> Answer:
+    """Send letters once more, to the addresses that are recorded now: what never left as it is, and of what
+    left only what tells no password, once a day. At most 50 at a time; each is done or refused by itself."""
+    if len(set(numbers)) > letters.PAGE:
+        raise click.UsageError(f"at most {letters.PAGE} at a time: name fewer")
+    done, refused = list[int](), list[dict[str, Any]]()
+    for number in dict.fromkeys(numbers):
+        try:
+            await letters.send_again(deployment.ra, acting(), number)
+            done.append(number)
+        except Refusal as refusal:
+            if len(set(numbers)) == 1:
+                raise
+            why = refusal.detail or f"there is no letter {number}"
+            refused.append({"mail": number, "error": refusal.code, "why": why})
+    lines = [f"queued once more: {', '.join(map(str, done)) or 'none'}", *(each["why"] for each in refused)]
+    return answer({"again": done, "refused": refused}, *lines, failed=bool(refused))
 
 
 @deployment_command(_MAIL, "deliver", Act.CALL, DOES)
@@ -84,11 +113,11 @@ async def _deliver(deployment: Deployment) -> Answer:
         accepted += sent
     if accepted:
         await _noted(deployment, "letters.delivered", letters=accepted)
-    letters, held = _standing(deployment), deployment.ra.database.read_now(mail_store.held)
-    lines = [f"accepted: {accepted}, still queued: {letters.waiting}", *_said_of_lanes(letters)]
+    waits, held = _standing(deployment), deployment.ra.database.read_now(mail_store.held)
+    lines = [f"accepted: {accepted}, still queued: {waits.waiting}", *_said_of_lanes(waits)]
     if held:
         lines.append(f"{held} are held back; to let them go: sekisho mail release")
-    value = {"delivered": accepted, "waiting": letters.waiting, "held": held, "refused": _lanes(letters)}
+    value = {"delivered": accepted, "waiting": waits.waiting, "held": held, "refused": _lanes(waits)}
     return answer(value, *lines)
 
 
@@ -142,9 +171,9 @@ async def _retry(deployment: Deployment, number: int | None, failed: bool) -> An
 
     counts = await deployment.ra.database.write(work)
     lines = [f"tried again at once: {counts['waiting']}, of which had failed: {counts['failed']}"]
-    letters = _standing(deployment)
-    if letters.failed and not failed:
-        lines.append(f"failed, and left alone: {letters.failed}. See why: sekisho mail list --state failed")
+    waits = _standing(deployment)
+    if waits.failed and not failed:
+        lines.append(f"failed, and left alone: {waits.failed}. See why: sekisho mail list --state failed")
     return answer({"retried": counts}, *lines, _SENDING)
 
 
@@ -175,8 +204,8 @@ def _not_again(letter: Mapping[str, Any]) -> str:
     number, user_id = letter["id"], letter["user_id"]
     if letter["sent_at"] is not None:
         return (
-            f"letter {number} has left, and nothing is sent twice; instead: sekisho user reset-password "
-            f"{user_id}, or a reissue"
+            f"letter {number} has left; where it tells no password: sekisho mail again {number}; else: "
+            f"sekisho user reset-password {user_id}, or a reissue"
         )
     if letter["held_at"] is not None:
         return f"letter {number} is held back; to let it go: sekisho mail release --user {user_id}"
@@ -202,16 +231,16 @@ def _standing(deployment: Deployment) -> queue.Standing:
     return ra.database.read_now(lambda db: queue.standing(db, ra.now(), ra.settings))
 
 
-def _lanes(letters: queue.Standing) -> list[dict[str, Any]]:
+def _lanes(waits: queue.Standing) -> list[dict[str, Any]]:
     names = ("channel", "held_since_at", "held_until_at", "said")
-    return [{name: getattr(lane, name) for name in names} for lane in letters.held]
+    return [{name: getattr(lane, name) for name in names} for lane in waits.held]
 
 
-def _said_of_lanes(letters: queue.Standing) -> list[str]:
+def _said_of_lanes(waits: queue.Standing) -> list[str]:
     return [
         f"every letter ({lane.channel}) waits until {shown(lane.held_until_at)}: {lane.said}. "
         "Once mended: sekisho mail retry"
-        for lane in letters.held
+        for lane in waits.held
     ]
 
 

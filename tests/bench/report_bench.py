@@ -43,9 +43,11 @@ _SPREAD = (
     " window_ends_at = created_at + 2592000,"
     " state = CASE WHEN number % 4 = 0 THEN 'renewed' ELSE 'in_use' END",
     "UPDATE enrollments SET ended_at = not_after_at - 86400 WHERE state = 'renewed'",
-    "INSERT INTO mails(cause, kind, channel, user_id, recipient, subject, shown_body, state, next_attempt_at,"
-    " created_at, queued_at, sent_at) SELECT request_id, 'pickup', 'mail', user_id, 'x@example.jp', 'x',"
-    " substr(hex(zeroblob(1200)), 1, 1500), CASE WHEN number % 50 = 0 THEN 'failed' ELSE 'sent' END, 0,"
+    "INSERT INTO mails(cause, kind, channel, user_id, recipient, subject, shown_body, state, failure,"
+    " next_attempt_at, created_at, queued_at, sent_at)"
+    " SELECT request_id, 'pickup', 'mail', user_id, 'x@example.jp', 'x',"
+    " substr(hex(zeroblob(1200)), 1, 1500), CASE WHEN number % 50 = 0 THEN 'failed' ELSE 'sent' END,"
+    " CASE WHEN number % 200 = 0 THEN 'refused' WHEN number % 50 = 0 THEN 'bounced' ELSE '' END, 0,"
     " created_at, created_at, CASE WHEN number % 200 > 0 THEN created_at + 60 END FROM enrollments",
     "INSERT INTO desk_references(reference, at, site, code, detail)"
     " SELECT 'R' || number, :now - number % 7776000,"

@@ -186,6 +186,7 @@ async def _a_quarter(world: World) -> None:
                 "subject": "x",
                 "shown_body": "x",
                 "state": "sent" if n % 9 else "failed",
+                "failure": "" if n % 9 else "bounced" if n % 18 else "refused",
                 "next_attempt_at": begun,
             }
             row |= {"created_at": begun, "queued_at": begun, "sent_at": begun if n % 18 else None}

@@ -79,6 +79,7 @@ DAY = (
     Row("mail release", "letters.released"),
     Row("mail deliver", "letters.delivered"),
     Row("mail retry", "mail.retried"),
+    Row("mail again 900", "mail.retried"),
     Row("mail list"),
     Row("mail show 1"),
     Row("mail bounce {bounce}", "mail.bounced"),
@@ -252,6 +253,11 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
             " password_mark, address, browser, opened_by)"
             " VALUES ('0', 'service', 'K12345678', '', '{}', ?, ?, ?, '', '', '', '')",
             [queued_at, queued_at, 2**40],
+        )  # fmt: skip
+        db.execute(
+            "INSERT INTO mails(id, cause, kind, channel, user_id, recipient, subject, shown_body, state,"
+            " next_attempt_at, created_at, queued_at, sent_at) VALUES (900, 'left', 'renewed_by_another',"
+            " 'mail', 'KOTHER', 'o@example.jp', 's', 'b', 'sent', ?, ?, ?, ?)", [queued_at] * 4,
         )  # fmt: skip
         db.execute(
             "INSERT INTO desk_references(reference, at, site, code, detail)"

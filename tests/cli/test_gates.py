@@ -65,6 +65,7 @@ ROWS = {
     "job run": "standing looks",
     "job show": "standing looks",
     "job undo": "record asks",
+    "mail again": "call does",
     "mail bounce": "call does",
     "mail deliver": "call does",
     "mail list": "search looks",

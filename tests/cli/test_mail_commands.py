@@ -74,7 +74,7 @@ def test_one_letter_is_retried(peopled: Shell) -> None:
     assert server.accepted[0]["Subject"] == letters(peopled)[0]["subject"]
     again = peopled("mail", "retry", "--letter", "2")
     assert (again.code, again.error["code"]) == (1, "conflict")
-    assert "letter 2 has left, and nothing is sent twice" in again.error["message"]
+    assert "letter 2 has left; where it tells no password: sekisho mail again 2" in again.error["message"]
     assert peopled("mail", "retry", "--letter", "99").error["field"] == "mail"
     both = peopled("mail", "retry", "--letter", "2", "--all")
     assert (both.code, "leave one out" in both.error["message"]) == (2, True)
@@ -100,6 +100,28 @@ def test_failed_letters_are_retried_when_all_are(peopled: Shell) -> None:
         {"failed": 2, "waiting": 2},
         {"failed": 0, "waiting": 0},
     ]
+
+
+def test_what_tells_no_password_goes_again(peopled: Shell) -> None:
+    """O14 by command, by the function of the console: once a day, with its history; what tells a password is
+    refused with what to type instead; of several each is done or refused by itself."""
+    assert peopled("mail", "deliver").value["delivered"] == 2
+    connection = sqlite3.connect(peopled.data / "sekisho.db")
+    with connection:
+        connection.execute("UPDATE mails SET kind = 'renewed_by_another' WHERE id = 2")
+    connection.close()
+    refused = peopled("mail", "again", "1")
+    assert refused.error["message"].endswith("sekisho request reissue K12345678 --reason mail_lost")
+    both = peopled("mail", "again", "1", "2", "77")
+    assert (both.code, both.value["again"]) == (1, [2])
+    assert [(each["mail"], each["error"]) for each in both.value["refused"]] == [
+        (1, "conflict"), (77, "not_found"),
+    ]  # fmt: skip
+    assert "again today already" in peopled("mail", "again", "2").error["message"]
+    assert peopled("mail", "again", *map(str, range(60))).code == 2
+    assert [each["id"] for each in letters(peopled, "--state", "waiting")] == [3]
+    shown = peopled("mail", "show", "2").value["mail"]
+    assert [each["event"] for each in shown["history"]] == ["queued", "sent"]
 
 
 def test_a_letter_that_is_held_back_is_not_retried(peopled: Shell) -> None:

@@ -111,7 +111,7 @@ async def test_what_waits_or_has_left_is_not_queued_again(ra):
     assert not await ra.database.write(again)
     await delivered(ra)
     assert not await ra.database.write(again)
-    await ra.database.write(lambda db: mail_store.mark_bounced(db, number, "bounced"))
+    await ra.database.write(lambda db: mail_store.mark_bounced(db, number, ra.now(), "gone"))
     assert not await ra.database.write(again)
 
 

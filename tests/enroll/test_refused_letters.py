@@ -340,7 +340,7 @@ async def test_what_has_left_is_never_tried_again(ra):
     """R16: sent, come back or cancelled, a letter is not sent by any retry."""
     await admit(ra)
     await delivered(ra)
-    await ra.database.write(lambda db: mail_store.mark_bounced(db, 1, "bounced"))
+    await ra.database.write(lambda db: mail_store.mark_bounced(db, 1, ra.now(), "gone"))
     for number in (1, 2):
         assert not await ra.database.write(lambda db, n=number: mail_store.retry_one(db, n, ra.now()))
     assert await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())) == 0

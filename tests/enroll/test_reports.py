@@ -84,6 +84,7 @@ def history(db: Transaction, seed: int) -> None:
             "kind": "pickup",
             "channel": draw.choice(("mail", "postcard")),
             "state": state,
+            "failure": draw.choice(("refused", "given_up", "bounced")) if state == "failed" else "",
         }
         row |= {"user_id": draw.choice(users), "recipient": "x", "subject": "x", "shown_body": "x"}
         row |= {

@@ -10,10 +10,11 @@ from aiohttp import web
 from ca.storage import Transaction
 from enroll import generations, store
 from enroll.identifiers import number_in
+from enroll.listings import Letters
 from enroll.mail import store as mail_store
-from enroll.operators import asking, helping
+from enroll.operators import asking, helping, letters
 from enroll.operators.asking import Proposed
-from enroll.operators.helping import Person, remedy
+from enroll.operators.helping import Person
 from enroll.refusals import Refusal, check_line
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS as STATES
@@ -51,14 +52,16 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         found = helping.person(db, visitor.actor, user_id)
         mine, gone = store.enrollments_of(db, user_id), generations.distrusted(db)
         standing = standing_of(db, ra, user_id, gone)
-        letters = mail_store.listed(db, user_id, _LETTERS)
+        written = mail_store.listed(db, user_id, _LETTERS)
         return {
             "person": found,
             "standing": standing,
             "held": seeing.held(db, ra, mine, standing.enrollment),
             "mine": mine,
-            "letters": letters,
-            "events": timeline.events(db, user_id, mine, letters),
+            "letters": [letters.seen(db, ra, each) for each in written],
+            "letters_total": letters.count(db, visitor.actor, Letters(user_id=user_id)),
+            "address": letters.address_of(db, found.user),
+            "events": timeline.events(db, user_id, mine, written),
             "active": store.active_user(db, user_id) is not None,
             "reset": asking.step_of(db, ra, visitor.actor, _RESET, {"user_id": user_id}),
         }
@@ -67,7 +70,6 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     seen = await seeing.seen(gate, found["active"], found["mine"], found["held"])
     await helping.note_reading(ra, visitor.actor, user_id)
     at = ra.now()
-    waits = helping.waiting(found["mine"], at)
     return show(
         request,
         "caller.html",
@@ -79,10 +81,11 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         questions=_questions(found["person"], found["standing"]),
         standing=found["standing"],
         seen=seen,
-        bounced=_bounced(found["letters"], found["person"].user),
+        address=found["address"],
         requests=[(each, STATES[state_at(each, at)]) for each in found["mine"][:_REQUESTS]],
         requests_total=len(found["mine"]),
-        letters=[(each, remedy(each, waits)) for each in found["letters"]],
+        letters=found["letters"],
+        letters_total=found["letters_total"],
         events=found["events"],
         kinds=KINDS,
         request_kinds=REQUESTS,
@@ -150,7 +153,7 @@ async def send_again(request: web.Request, visitor: Visitor) -> web.StreamRespon
     if number is None:
         raise Refusal("not_found", field="mail")
     try:
-        await helping.send_again(request.app[GATE].ra, visitor.actor, request.match_info["user_id"], number)
+        await letters.send_again(request.app[GATE].ra, visitor.actor, number, request.match_info["user_id"])
     except Refusal as refusal:
         if refusal.code != "conflict":
             raise
@@ -183,9 +186,3 @@ def _questions(person: Person, standing: Standing) -> list[Question]:
             )
         )
     return found
-
-
-def _bounced(letters: list[dict[str, Any]], user: store.User) -> bool:
-    """Whether the newest letter to the address that is recorded now came back, or was refused."""
-    newest = next((each for each in letters if each["recipient"] == user.mail), None)
-    return newest is not None and newest["state"] == "failed"

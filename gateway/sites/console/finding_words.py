@@ -70,15 +70,60 @@ LETTERS: Mapping[str, Text] = MappingProxyType(
         "renewal_7_admin": ("更新のご案内（管理者宛て）", "renewal email to the administrator"),
         "renewed_by_another": ("更新のお知らせ（別の方による）", "renewed by another"),
         "issuer_distrusted": ("発行者停止のお知らせ", "issuer no longer trusted"),
+        "ca_ending": ("認証局の期限のお知らせ（運用者宛て）", "a CA ends (to operators)"),
+        "operator_code": ("登録用コード（運用者宛て）", "one-time code (to an operator)"),
+        "break_glass": ("非常時の権限のお知らせ（監査担当宛て）", "break-glass (to auditors)"),
+        "proposal_expired": ("起案の期限切れ（運用者宛て）", "proposal expired (to an operator)"),
     }
 )
 #: State of a letter -> words and the colour of its chip.
 LETTER_STATES: Mapping[str, tuple[Text, str]] = MappingProxyType(
     {
-        "queued": (("送信待ち", "waits"), "warn"),
+        "waiting": (("送信待ち", "waits"), "warn"),
+        "held": (("保留", "held back"), "warn"),
         "sent": (("送信済み", "sent"), "good"),
-        "failed": (("不着・送信失敗", "came back, or refused"), "bad"),
+        "refused": (("宛先で拒否", "refused"), "bad"),
+        "given_up": (("送信断念", "given up"), "bad"),
+        "bounced": (("不着（返送）", "came back"), "bad"),
         "cancelled": (("取消", "cancelled"), "plain"),
+    }
+)
+#: What narrows the list of letters besides: states together.
+LETTER_GROUPS: Mapping[str, Text] = MappingProxyType(
+    {
+        "open": ("届いていないもの（要対応）", "Not arrived: to see to"),
+        "failed": ("不着・拒否・断念のすべて", "All that failed"),
+    }
+)
+#: What happened to a letter -> words and the colour of its chip.
+LETTER_EVENTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "queued": (("作成", "written"), "plain"),
+        "held": (("保留", "held back"), "warn"),
+        "put_off": (("一時拒否（後で再試行）", "put off: tried again later"), "warn"),
+        "refused": (("宛先で拒否", "refused"), "bad"),
+        "given_up": (("送信断念", "given up"), "bad"),
+        "retried": (("送りなおしを指示", "tried again by an operator"), "plain"),
+        "sent": (("送信（メールサーバーが受理）", "taken by the mail server"), "good"),
+        "bounced": (("不着（返送）", "came back"), "bad"),
+    }
+)
+CHANNELS: Mapping[str, Text] = MappingProxyType(
+    {"mail": ("メール", "Email"), "postcard": ("はがき", "Postcard")}
+)
+#: What became of a letter that was to be sent again -> words and the colour of its chip.
+SENT_AGAIN: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "again": (("送信待ちに入れました", "queued once more"), "good"),
+        "retry": (("すぐに送りなおします", "tried again at once"), "good"),
+        "not_found": (("該当するメールがありません", "there is no such letter"), "bad"),
+        "conflict": (
+            (
+                "再送できません（本日再送済み、手続きの終了、またはパスワードを含む）",
+                "not sent: again today already, about what has ended, or it tells a password",
+            ),
+            "bad",
+        ),
     }
 )
 #: What can be done about a letter that is not sent again.
@@ -92,6 +137,10 @@ REMEDIES: Mapping[str, Text] = MappingProxyType(
         "reset": (
             "パスワードが含まれるため再送できません。ログインパスワードの再設定が必要です。",
             "It tells a password, so it is not sent again: it takes a new login password.",
+        ),
+        "code": (
+            "コードが含まれるため再送できません。新しいコードの発行が必要です（sekisho operator code）。",
+            "It tells a code, so it is not sent again: it takes a new one (sekisho operator code).",
         ),
     }
 )

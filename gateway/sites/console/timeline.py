@@ -11,6 +11,7 @@ from ca.storage import Transaction
 from ca.trust import CertificateState
 from enroll.listings import store as listed
 from enroll.listings.store import Acts
+from enroll.mail.states import state_of
 from enroll.requests.enrollment import Enrollment
 from gateway.sites.console.finding_words import ACTIONS, LETTER_STATES, LETTERS
 from gateway.web import references
@@ -69,7 +70,7 @@ def _acts(rows: Iterable[Mapping[str, Any]], user_id: str) -> Iterable[Event]:
 
 def _letters(rows: Iterable[Mapping[str, Any]]) -> Iterable[Event]:
     for row in rows:
-        state, tone = LETTER_STATES[row["state"]]
+        state, tone = LETTER_STATES[state_of(row)]
         kind = LETTERS.get(row["kind"], (row["kind"], row["kind"]))
         what = (f"{kind[0]}：{state[0]}", f"{kind[1]}: {state[1]}")
         detail = f"{row['recipient']} {row['result']}".strip()

@@ -113,6 +113,8 @@ ERRORS: Mapping[str, Text] = MappingProxyType(
         "note": ("却下の理由を入力してください。", "Please say why it is rejected."),
         "note_line": ("1行、500文字以内で入力してください。", "Write one line of up to 500 characters."),
         "rejection": ("却下の理由を選択してください。", "Please choose why it is rejected."),
+        "no_letters": ("再送するメールを選択してください。", "Tick the letters first."),
+        "many_letters": ("一度に再送できるのは50件までです。", "At most 50 are sent again at once."),
         "none": ("申請を選択してください。", "Tick the applications first."),
         "many": ("一度に決定できるのは50件までです。", "At most 50 are decided at once."),
         "facts": (

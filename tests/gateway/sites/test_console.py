@@ -540,6 +540,9 @@ MAY_SEE = {
     "/search": EVERYBODY - {Role.CA_OFFICER},
     "/callers/{user_id:[A-Z0-9]{4,12}}": EVERYBODY - {Role.CA_OFFICER},
     "/operators/new": {Role.CA_OFFICER},
+    "/letters": EVERYBODY - {Role.CA_OFFICER},
+    "/letters/bulk": {Role.DESK, Role.REGISTRAR},
+    "/letters/{number:[0-9]{1,15}}": EVERYBODY - {Role.CA_OFFICER},
 }
 #: Path of a form -> who may send it.
 MAY_SEND = {
@@ -549,6 +552,8 @@ MAY_SEND = {
     "/me/passkeys/new": EVERYBODY,
     "/me/passkeys/end": EVERYBODY,
     "/operators/new": {Role.CA_OFFICER},
+    "/letters/bulk": {Role.DESK, Role.REGISTRAR},
+    "/letters/{number:[0-9]{1,15}}/again": {Role.DESK, Role.REGISTRAR},
     "/jobs/{number:[0-9]{1,12}}/cancel": EVERYBODY,
     "/jobs/{number:[0-9]{1,12}}/resume": EVERYBODY,
     "/imports/new": {Role.REGISTRAR},
@@ -762,7 +767,7 @@ async def test_both_languages(office: Office) -> None:
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
         "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports", "Search",
-        "Propose an operator",
+        "Propose an operator", "Letters", "What was sent again",
     ]  # fmt: skip
 
 

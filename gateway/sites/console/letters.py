@@ -1,0 +1,199 @@
+"""メール・はがき: what was written to whom, what became of it, and once more what tells no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from aiohttp import web
+
+from enroll.identifiers import number_in, typed_user_id
+from enroll.jst import start_of
+from enroll.listings import Letters
+from enroll.operators import letters
+from enroll.operators.letters import PAGE, Whole
+from enroll.refusals import Refusal
+from gateway.sites.console.asking import show
+from gateway.sites.console.finding_words import (
+    CHANNELS,
+    LETTER_EVENTS,
+    LETTER_GROUPS,
+    LETTER_STATES,
+    LETTERS,
+    REMEDIES,
+    SAID,
+    SENT_AGAIN,
+)
+from gateway.sites.console.visitors import Visitor
+from gateway.web.pages import GATE, form, see_other, tell, told
+from gateway.web.words import REFUSALS, Text
+
+LIST, OUTCOME = "/letters", "/letters/bulk"
+LETTER = "/letters/{number:[0-9]{1,15}}"
+#: Field of the address -> what may stand there.
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "state": ("", *LETTER_STATES, *LETTER_GROUPS),
+    "kind": ("", *LETTERS),
+    "channel": ("", *CHANNELS),
+}
+_TYPED = ("user_id", "from", "to")
+_WRONG: Text = ("日付を入力してください（例：2026-05-01）。", "Please give a day, such as 2026-05-01.")
+
+
+async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Letters, newest first, narrowed as the address says. Whose they are is noted."""
+    ra, query = request.app[GATE].ra, request.query
+    chosen = _chosen(query)
+    last = number_in(query.get("before", ""), 15)
+    if query.get("before") and last is None:
+        raise Refusal("invalid_input", field="before")
+    wanted, wrong = _wanted(chosen)
+    page = None
+    if not wrong:
+        page = await ra.database.read_aside(lambda db: letters.listed(db, ra, visitor.actor, wanted, last))
+        whose = list(dict.fromkeys(row.letter["user_id"] for row in page.rows if row.letter["user_id"]))
+        if whose:
+            await letters.note_reading(ra, visitor.actor, "letters.seen", "letters", users=whose)
+    narrowed = {name: value for name, value in chosen.items() if value}
+    state = told(request)
+    return show(
+        request,
+        "letters.html",
+        visitor,
+        status=422 if wrong else 200,
+        page=page,
+        chosen=chosen,
+        narrowed=narrowed,
+        wrong=wrong,
+        following=_address(narrowed, page.following) if page is not None and page.following else "",
+        begin=_address(narrowed) if last is not None else "",
+        back=urlencode([*narrowed.items(), *([("before", str(last))] if last is not None else [])]),
+        error=state.get("error", ""),
+        ticked=state.get("ticked", ()),
+        **_WORDS,
+    )
+
+
+async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """One: its words with every secret masked, what happened to it, and what there is to do."""
+    ra, number = request.app[GATE].ra, int(request.match_info["number"])
+    found: Whole = await ra.database.read(lambda db: letters.one(db, ra, visitor.actor, number))
+    whose = found.seen.letter["user_id"]
+    await letters.note_reading(ra, visitor.actor, "letter.seen", whose or "letters", letter=number)
+    return show(
+        request,
+        "letter.html",
+        visitor,
+        found=found,
+        row=found.seen,
+        letter=found.seen.letter,
+        said=SAID.get(told(request).get("said", "") or request.query.get("done", "")),
+        **_WORDS,
+    )
+
+
+async def send_again(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """This one once more."""
+    number = int(request.match_info["number"])
+    here = f"{LIST}/{number}"
+    try:
+        await letters.send_again(request.app[GATE].ra, visitor.actor, number)
+    except Refusal as refusal:
+        if refusal.code != "conflict":
+            raise
+        return tell(request, here, {"said": "not_again"})
+    return see_other(f"{here}?done=again")
+
+
+async def send_many(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """What was ticked in the list, each by itself: what is refused for one is done for the others."""
+    ra, fields = request.app[GATE].ra, await form(request)
+    numbers = sorted(int(name[1:]) for name in fields if _is_tick(name))
+    back = _query(fields.get("back", ""))
+    if not numbers or len(numbers) > PAGE:
+        told_of = {"error": "no_letters" if not numbers else "many_letters", "ticked": numbers[:PAGE]}
+        response = tell(request, LIST, told_of)
+        if back:
+            response.headers["Location"] += f"&{back}"
+        return response
+    outcome = list[tuple[int, str]]()
+    for number in numbers:
+        try:
+            outcome.append((number, await letters.send_again(ra, visitor.actor, number)))
+        except Refusal as refusal:
+            outcome.append((number, refusal.code))
+    return tell(request, OUTCOME, {"outcome": outcome, "back": back})
+
+
+async def outcome(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """What became of each that was ticked."""
+    state = told(request)
+    rows = [
+        (number, *(SENT_AGAIN.get(code) or (REFUSALS[code].title, "bad")))
+        for number, code in state.get("outcome", ())
+    ]
+    return show(
+        request,
+        "letters_outcome.html",
+        visitor,
+        rows=rows,
+        failed=[row for row in rows if row[2] == "bad"],
+        back=f"{LIST}?{state['back']}" if state.get("back") else LIST,
+    )
+
+
+def _chosen(query: Mapping[str, str]) -> dict[str, str]:
+    """What the address narrows the list by. Refusal("invalid_input") for what no page of ours links to."""
+    chosen = {name: query.get(name, "") for name in _CHOICES}
+    for name, value in chosen.items():
+        if value not in _CHOICES[name]:
+            raise Refusal("invalid_input", field=name)
+    return chosen | {name: query.get(name, "").strip()[:30] for name in _TYPED}
+
+
+def _wanted(chosen: Mapping[str, str]) -> tuple[Letters, dict[str, Text]]:
+    """What is asked for; with what is wrong with a day."""
+    days, wrong = dict[str, int](), dict[str, Text]()
+    for name in ("from", "to"):
+        if chosen[name]:
+            try:
+                day = date.fromisoformat(chosen[name])
+                days[name] = start_of(day if name == "from" else day + timedelta(days=1))
+            except (ValueError, OverflowError):
+                wrong[name] = _WRONG
+    return Letters(
+        state=chosen["state"] or None,
+        kind=chosen["kind"] or None,
+        channel=chosen["channel"] or None,
+        user_id=typed_user_id(chosen["user_id"]) or None,
+        since=days.get("from"),
+        before=days.get("to"),
+    ), wrong
+
+
+def _address(narrowed: Mapping[str, str], before: int | None = None) -> str:
+    query = urlencode({**narrowed, **({"before": str(before)} if before is not None else {})})
+    return f"{LIST}?{query}" if query else LIST
+
+
+def _query(text: str) -> str:
+    """Of what a form says it came from: the fields of the list's address, and nothing else."""
+    known = (*_CHOICES, *_TYPED, "before")
+    return urlencode([(name, value) for name, value in parse_qsl(text) if name in known])
+
+
+def _is_tick(name: str) -> bool:
+    return name[:1] == "n" and number_in(name[1:], 15) is not None
+
+
+_WORDS: Mapping[str, Any] = {
+    "kinds": LETTERS,
+    "states": LETTER_STATES,
+    "groups": LETTER_GROUPS,
+    "events": LETTER_EVENTS,
+    "channels": CHANNELS,
+    "remedies": REMEDIES,
+    "most": PAGE,
+}
