@@ -160,7 +160,7 @@ CREATE TABLE mails (
     cause TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     channel TEXT NOT NULL CHECK (channel IN ('mail', 'postcard')),
-    notice INTEGER NOT NULL DEFAULT 0,     -- 1: nobody waits for it, and it leaves within the hours
+    notice INTEGER NOT NULL DEFAULT 0,     -- how long it may wait (enroll/mail/states.py: Pace)
     user_id TEXT NOT NULL,
     request_id TEXT,
     recipient TEXT NOT NULL,

@@ -61,6 +61,9 @@ class Settings:
     #: Between these minutes of Japan's day notices leave that nobody waits for; equal: at any time.
     notice_opens: int = 8 * 60
     notice_closes: int = 20 * 60
+    #: The same of letters that can wait for the morning.
+    letter_opens: int = 0
+    letter_closes: int = 0
     pickup_url: str = "https://pickup.localhost:8443/"
     renewal_url: str = "https://renewal.localhost:8443/"
     service_url: str = "https://service.localhost:8443/"

@@ -58,6 +58,7 @@ connections = 4
 letters_per_connection = 100
 per_minute = 1200
 notice_hours = "8:00-20:00"
+hours = ""
 [protocol]
 quota = 200
 [upstream]

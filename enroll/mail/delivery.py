@@ -22,6 +22,7 @@ from enroll.mail import queue, writing
 from enroll.mail import store as mail_store
 from enroll.mail.hours import opened_at
 from enroll.mail.replies import Verdict
+from enroll.mail.states import IN_TURN, Pace
 from enroll.mail.transport import MailSession, Refused, Transport
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import state_at
@@ -78,9 +79,7 @@ async def _deliver_channel(
         return 0, 0
     if ahead:
         await ra.database.write(lambda db: queue.forget_future(db, channel, now))
-    due = await ra.database.read(
-        lambda db: mail_store.due(db, channel, now, worth, notices=_notices_leave(ra, db))
-    )
+    due = await ra.database.read(lambda db: mail_store.due(db, channel, now, worth, _leaving(ra, db)))
     if not due:
         return 0, 0
     # After a refusal one letter goes ahead, to see whether the others may follow.
@@ -218,9 +217,9 @@ def _take(
     now = ra.now()
     if queue.lane(db, channel).holds(now):
         return None
-    notices = _notices_leave(ra, db)
+    leaving = _leaving(ra, db)
     for _ in range(_LOOKED_AT):
-        row = mail_store.next_due(db, channel, now, notices=notices)
+        row = mail_store.next_due(db, channel, now, leaving)
         if row is None:
             return None
         if not _stays(db, ra, row, now):
@@ -230,11 +229,13 @@ def _take(
     return None
 
 
-def _notices_leave(ra: RegistrationAuthority, db: Transaction) -> bool:
-    """Within their hours, and by a clock that is believed: a wrong one must not have warned anybody."""
-    if opened_at(ra.now(), ra.settings) is None:
-        return False
-    return timekeeping.doubt_now(ra, db) is None
+def _leaving(ra: RegistrationAuthority, db: Transaction) -> list[Pace]:
+    """What may leave now, in turn: within its hours, and notices by a clock that is believed: a wrong one
+    must not have warned anybody."""
+    found = [pace for pace in IN_TURN if opened_at(ra.now(), ra.settings, pace) is not None]
+    if Pace.NOTICE in found and timekeeping.doubt_now(ra, db) is not None:
+        found.remove(Pace.NOTICE)
+    return found
 
 
 def _stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
@@ -257,7 +258,7 @@ def _stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, n
     # By a clock in doubt nothing is over.
     state = state_at(enrollment, now) if timekeeping.doubt_now(ra, db) is None else enrollment.state
     gone = f"the request is {state}" if state in ENDED else None
-    if gone is None and row["notice"]:
+    if gone is None and row["notice"] == Pace.NOTICE:
         gone = scheduler.needless(db, ra, enrollment, row["kind"])
     if gone is not None:
         mail_store.cancelled(db, row["id"], gone)

@@ -13,7 +13,7 @@ from enroll import store
 from enroll.jst import days_left, shown, shown_day
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import writing
-from enroll.mail.hours import IS_NOTICE
+from enroll.mail.hours import PACE
 from enroll.mail.store import Channel
 from enroll.people.postal import sent_to
 from enroll.ra import RegistrationAuthority
@@ -219,7 +219,7 @@ def ca_ending(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: in
         },
         templates=ra.templates,
     )
-    return writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE["ca_ending"])
+    return writing.queue(db, ra.vault, letter, at, pace=PACE["ca_ending"])
 
 
 def operator_code(
@@ -291,7 +291,7 @@ def _to_operator(
         templates=ra.templates,
         language=language,
     )
-    writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE[kind])
+    writing.queue(db, ra.vault, letter, at, pace=PACE[kind])
 
 
 def _send(
@@ -319,7 +319,7 @@ def _send(
         templates=ra.templates,
         language=to.language,
     )
-    return writing.queue(db, ra.vault, letter, at, notice=IS_NOTICE[kind], again=again)
+    return writing.queue(db, ra.vault, letter, at, pace=PACE[kind], again=again)
 
 
 def cause_of_notice(kind: writing.Kind, source: Enrollment) -> str:

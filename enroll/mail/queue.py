@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ca.storage import Transaction
 from enroll.mail import store
 from enroll.mail.hours import leaves_from, opened_at
+from enroll.mail.states import Pace
 from enroll.mail.store import Channel, Letter
 from enroll.settings import DAY, Settings
 
@@ -100,7 +101,7 @@ def next_attempt(db: Db, row: Letter, at: int, settings: Settings) -> int | None
         return None
     held = lane(db, row["channel"])
     moment = max(at, row["next_attempt_at"], held.held_until_at if held.holds(at) else 0)
-    return leaves_from(moment, settings) if row["notice"] else moment
+    return leaves_from(moment, settings, Pace(row["notice"]))
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ class Standing:
 
 
 def standing(db: Db, at: int, settings: Settings) -> Standing:
-    opened = opened_at(at, settings)
-    since = store.oldest(db, opened)
+    # What waits for its hours is not late.
+    since = store.oldest(db, {pace: opened_at(at, settings, pace) for pace in Pace})
     return Standing(
         **store.counts(db),
         oldest=max(0, at - since) if since is not None else 0,

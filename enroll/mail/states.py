@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 
@@ -25,6 +25,19 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Pace(IntEnum):
+    """How long a letter may wait. Values are stored (`mails.notice`)."""
+
+    #: Somebody waits for it, or has to know at once.
+    AT_ONCE = 0
+    #: Nobody asked for it: it leaves within the hours of notices.
+    NOTICE = 1
+    #: Somebody expects it, and is not to be woken: it leaves within the hours of letters.
+    BY_DAY = 2
+
+
+#: In which order letters leave: what somebody waits for first, notices last.
+IN_TURN = (Pace.AT_ONCE, Pace.BY_DAY, Pace.NOTICE)
 #: Of those the recipient has nothing.
 FAILED = (State.REFUSED, State.GIVEN_UP, State.BOUNCED)
 

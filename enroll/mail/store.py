@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ca.storage import Row, Transaction, Values, inserting
+from enroll.mail.states import Pace
 
 Channel = Literal["mail", "postcard"]
 #: A row of the table ``mails``, as its taker was given it.
@@ -216,23 +217,23 @@ _DUE = (
 )
 
 
-def due(db: Transaction, channel: Channel, at: int, most: int, *, notices: bool) -> int:
-    """How many letters of a channel may leave now, counted up to ``most``; with ``notices``, those too."""
+def due(db: Transaction, channel: Channel, at: int, most: int, leaving: Sequence[Pace]) -> int:
+    """How many letters of a channel may leave now, counted up to ``most``, of these paces."""
     found = 0
-    for notice in range(1 + notices):
-        left = {**_moment(channel, notice, at), "most": most - found}
+    for pace in leaving:
+        left = {**_moment(channel, pace, at), "most": most - found}
         found += _number(
             db, f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {_DUE} LIMIT :most) AS due", left
         )
     return found
 
 
-def next_due(db: Transaction, channel: Channel, at: int, *, notices: bool) -> Letter | None:
-    """The letter to send next: what somebody waits for first, then by when it was due."""
-    for notice in range(1 + notices):
+def next_due(db: Transaction, channel: Channel, at: int, leaving: Sequence[Pace]) -> Letter | None:
+    """The letter to send next: of the first of these paces that has one, by when it was due."""
+    for pace in leaving:
         found = db.rows(
             f"SELECT * FROM mails WHERE {_DUE} ORDER BY next_attempt_at, id LIMIT 1",
-            _moment(channel, notice, at),
+            _moment(channel, pace, at),
         )
         if found:
             return dict(found[0])
@@ -271,7 +272,7 @@ def keep(db: Transaction, row: Letter, at: int) -> bool:
 
 # By more than any back-off: the clock ran ahead, and has been set right since.
 _IN_THE_FUTURE = (
-    "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice IN (0, 1)"
+    "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice IN (0, 1, 2)"
     " AND next_attempt_at > :furthest"
 )
 
@@ -450,18 +451,23 @@ def counts(db: Transaction) -> dict[str, int]:
     }
 
 
-def oldest(db: Transaction, opened: int | None) -> int | None:
+def oldest(db: Transaction, opened: Mapping[Pace, int | None]) -> int | None:
     """Since when the oldest letter could have left that nothing of its own holds. ``opened``: since when
-    notices may leave; None: they may not."""
-    leaves = "CASE WHEN notice = 1 AND queued_at < :opened THEN :opened ELSE queued_at END"
-    row = db.one(
-        f"SELECT min({leaves}) FROM mails"
-        " JOIN users USING (user_id) JOIN organisations USING (policy_number)"
-        " WHERE state = 'queued' AND held_at IS NULL AND refused_since_at IS NULL"
-        f" AND organisations.disabled_at IS NULL AND notice IN (0, {int(opened is not None)})",
-        {"opened": opened or 0},
-    )
-    return None if row is None else row[0]
+    those of a pace may leave; None: they may not."""
+    found = list[int]()
+    for pace, since in opened.items():
+        if since is None:
+            continue
+        row = db.one(
+            "SELECT min(CASE WHEN queued_at < :opened THEN :opened ELSE queued_at END) FROM mails"
+            " JOIN users USING (user_id) JOIN organisations USING (policy_number)"
+            " WHERE state = 'queued' AND held_at IS NULL AND refused_since_at IS NULL"
+            " AND organisations.disabled_at IS NULL AND notice = :notice",
+            {"opened": since, "notice": int(pace)},
+        )
+        if row is not None and row[0] is not None:
+            found.append(int(row[0]))
+    return min(found, default=None)
 
 
 _OURS = "id = :id AND state = 'queued' AND attempts = :attempts"
@@ -477,8 +483,8 @@ def _names(row: Letter) -> Values:
     return {"id": row["id"], "attempts": row["attempts"]}
 
 
-def _moment(channel: Channel, notice: int, at: int) -> Values:
-    return {"channel": channel, "notice": notice, "at": at, "furthest": at + LEASE}
+def _moment(channel: Channel, pace: Pace, at: int) -> Values:
+    return {"channel": channel, "notice": int(pace), "at": at, "furthest": at + LEASE}
 
 
 def _number(db: Transaction, statement: str, values: Values = {}) -> int:  # noqa: B006

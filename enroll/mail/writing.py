@@ -19,6 +19,7 @@ from ca.files import Snapshot
 from ca.sealing import Vault
 from ca.storage import Transaction
 from enroll.languages import LANGUAGES, Language
+from enroll.mail.states import Pace
 from enroll.mail.store import (
     Channel,
     add,
@@ -135,10 +136,8 @@ def write_letter(
     return Letter(cause, kind, channel, user_id, request_id, recipient, subject, body, shown)
 
 
-def queue(
-    db: Transaction, vault: Vault, letter: Letter, at: int, *, notice: bool, again: bool = False
-) -> bool:
-    """Queues a letter; False when its cause has had one already. ``notice``: nobody waits for it.
+def queue(db: Transaction, vault: Vault, letter: Letter, at: int, *, pace: Pace, again: bool = False) -> bool:
+    """Queues a letter; False when its cause has had one already.
 
     ``again``: a letter of its cause that failed or was cancelled, and never left, is queued once more, as it
     is now and under its old number.
@@ -147,7 +146,7 @@ def queue(
         "cause": letter.cause,
         "kind": letter.kind,
         "channel": letter.channel,
-        "notice": int(notice),
+        "notice": int(pace),
         "user_id": letter.user_id,
         "request_id": letter.request_id,
         "recipient": letter.recipient,

@@ -16,7 +16,7 @@ from enroll.listings import Letters
 from enroll.listings import store as pages
 from enroll.mail import queue, writing
 from enroll.mail import store as mail_store
-from enroll.mail.states import FAILED, State, state_of
+from enroll.mail.states import FAILED, Pace, State, state_of
 from enroll.operators.actors import Actor, asked_again, require
 from enroll.operators.helping import may
 from enroll.operators.roles import Act, Verdict
@@ -204,11 +204,15 @@ def _goes_on(db: Transaction, letter: Mapping[str, Any], at: int) -> bool:
 
 
 async def send_again(
-    ra: RegistrationAuthority, actor: Actor, number: int, user_id: str | None = None
+    ra: RegistrationAuthority,
+    actor: Actor,
+    number: int,
+    user_id: str | None = None,
+    pace: Pace = Pace.AT_ONCE,
 ) -> Remedy:
     """Has a letter sent once more, to the address that is recorded now: one that never left as it is; of
     those that left what has no secret in it, once a day. Returns which it was. ``user_id``: only one of
-    this user's.
+    this user's. ``pace``: at once for somebody on the telephone, who waits for it.
 
     Refusal: "not_permitted", "not_found", "conflict" for any other, with what there is instead.
     """
@@ -224,7 +228,7 @@ async def send_again(
             done = mail_store.retry_one(db, number, at)
         else:
             to = store.active_user(db, letter["user_id"]) if what == "again" else None
-            done = to is not None and _queue(db, ra, letter, to, at)
+            done = to is not None and _queue(db, ra, letter, to, at, pace)
         if not done:
             raise Refusal("conflict", field="mail", detail=_instead(letter, what))
         store.audit(db, at, by.name, "mail.retried", letter["user_id"], letter=number)
@@ -253,7 +257,12 @@ def _instead(letter: Mapping[str, Any], what: Remedy) -> str:
 
 
 def _queue(
-    db: Transaction, ra: RegistrationAuthority, letter: Mapping[str, Any], to: store.User, at: int
+    db: Transaction,
+    ra: RegistrationAuthority,
+    letter: Mapping[str, Any],
+    to: store.User,
+    at: int,
+    pace: Pace,
 ) -> bool:
     """The same words to the same person. What operators see of such a letter is all of it."""
     assert writing.MASK not in letter["shown_body"]
@@ -268,4 +277,4 @@ def _queue(
         body=letter["shown_body"],
         shown_body=letter["shown_body"],
     )
-    return writing.queue(db, ra.vault, again, at, notice=False)
+    return writing.queue(db, ra.vault, again, at, pace=pace)

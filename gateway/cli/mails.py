@@ -19,6 +19,7 @@ from enroll.mail import queue
 from enroll.mail import store as mail_store
 from enroll.mail.bounces import MAX_BYTES, parse_bounce, record_bounce
 from enroll.mail.delivery import deliver_due
+from enroll.mail.states import Pace
 from enroll.mail.writing import TEMPLATES
 from enroll.operators import letters
 from enroll.operators.roles import Act
@@ -93,7 +94,8 @@ async def _again(deployment: Deployment, numbers: tuple[int, ...]) -> Answer:
     done, refused = list[int](), list[dict[str, Any]]()
     for number in dict.fromkeys(numbers):
         try:
-            await letters.send_again(deployment.ra, acting(), number)
+            pace = Pace.AT_ONCE if len(set(numbers)) == 1 else Pace.BY_DAY
+            await letters.send_again(deployment.ra, acting(), number, pace=pace)
             done.append(number)
         except Refusal as refusal:
             if len(set(numbers)) == 1:
@@ -220,7 +222,7 @@ def _with_next_attempt(deployment: Deployment, letter: Mapping[str, Any]) -> dic
 def _next_attempt(db: Transaction, deployment: Deployment, letter: Mapping[str, Any]) -> dict[str, Any]:
     ra = deployment.ra
     moment = queue.next_attempt(db, dict(letter), ra.now(), ra.settings)
-    shown = {**letter, "notice": bool(letter["notice"]), "next_attempt_at": moment}
+    shown = {**letter, "notice": letter["notice"] == Pace.NOTICE, "next_attempt_at": moment}
     if moment is not None and not letter["result"]:
         shown["result"] = queue.lane(db, letter["channel"]).said
     return shown

@@ -125,6 +125,7 @@ def settings_of(config: Config) -> Settings:
     """The policies that `enroll` works by, with the addresses of our sites in them."""
     port = config.public_port
     opens, closes = minutes(config.mail.notice_hours)
+    letters_from, letters_until = minutes(config.mail.hours)
     policy = {each.name: getattr(config.policy, each.name) for each in fields(config.policy)}
     return Settings(
         **policy,
@@ -140,6 +141,8 @@ def settings_of(config: Config) -> Settings:
         mail_return_path=config.mail.return_path,
         notice_opens=opens,
         notice_closes=closes,
+        letter_opens=letters_from,
+        letter_closes=letters_until,
         pickup_url=origin(config.sites.pickup[0], port) + "/",
         renewal_url=origin(config.sites.renewal[0], port) + "/",
         console_url=origin(config.sites.console[0], port) + "/" if config.sites.console else "",

@@ -13,6 +13,7 @@ from enroll.mail import store as mail_store
 from enroll.mail import writing
 from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
+from enroll.mail.states import Pace
 from enroll.mail.transport import Outbox, Refused
 from enroll.people import changes, register
 from enroll.requests import issuance
@@ -106,7 +107,7 @@ async def test_what_waits_or_has_left_is_not_queued_again(ra):
     def again(db):
         row = db.one("SELECT cause FROM mails WHERE id = :id", {"id": number})
         same = writing.Letter(row[0], "renewal_30", "mail", USER, None, ADDRESS, "件名", "本文", "本文")
-        return writing.queue(db, ra.vault, same, ra.now(), notice=True, again=True)
+        return writing.queue(db, ra.vault, same, ra.now(), pace=Pace.NOTICE, again=True)
 
     assert not await ra.database.write(again)
     await delivered(ra)

@@ -11,8 +11,9 @@ from enroll.jst import JST
 from enroll.mail import queue, writing
 from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
-from enroll.mail.hours import IS_NOTICE, leaves_from, opened_at
+from enroll.mail.hours import PACE, leaves_from, opened_at
 from enroll.mail.smtp import Smtp
+from enroll.mail.states import IN_TURN, Pace
 from enroll.mail.transport import Outbox, Refused
 from enroll.settings import DAY, Settings
 from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_office
@@ -49,7 +50,7 @@ async def queue_copies(ra, number, kind="password_reset"):
                 "本文",
                 "本文",
             )
-            writing.queue(db, ra.vault, letter, ra.now(), notice=IS_NOTICE[kind])
+            writing.queue(db, ra.vault, letter, ra.now(), pace=PACE[kind])
 
     await ra.database.write(work)
 
@@ -157,7 +158,7 @@ async def queue_one(ra, kind):
     letter = writing.Letter(
         kind, kind, "mail", "K12345678", None, f"{kind}@example.jp", "件名", "本文", "本文"
     )
-    await ra.database.write(lambda db: writing.queue(db, ra.vault, letter, ra.now(), notice=IS_NOTICE[kind]))
+    await ra.database.write(lambda db: writing.queue(db, ra.vault, letter, ra.now(), pace=PACE[kind]))
 
 
 async def test_who_waits_comes_before_all_notices(ra):
@@ -172,10 +173,44 @@ async def test_who_waits_comes_before_all_notices(ra):
 
 
 def test_every_kind_is_a_notice_or_waited_for():
-    """A new kind of letter has to be in the table; renewal mails are the only notices."""
-    assert set(IS_NOTICE) == set(writing.TEMPLATES)
-    notices = {kind for kind, notice in IS_NOTICE.items() if notice}
-    assert notices == {"renewal_30", "renewal_7", "renewal_7_admin"}
+    """A new kind of letter has to be in the table; renewal mails are the only notices, and what tells of a
+    password that was just asked for, or warns, waits for no morning."""
+    assert set(PACE) == set(writing.TEMPLATES)
+    by_pace = {pace: {kind for kind in PACE if PACE[kind] is pace} for pace in Pace}
+    assert by_pace[Pace.NOTICE] == {"renewal_30", "renewal_7", "renewal_7_admin"}
+    assert by_pace[Pace.AT_ONCE] == {
+        "password_reset", "issue_password", "renewed_by_another", "operator_code", "break_glass",
+    }  # fmt: skip
+
+
+async def test_letters_that_can_wait_leave_by_day_where_the_setting_says_so(tmp_path):
+    """O14: at night a pick-up mail waits for seven, and is not late meanwhile; a forgotten password's leaves
+    at once. By day what somebody expects comes before the notices. Without the setting nothing waits."""
+    hours = {"letter_opens": 7 * 60, "letter_closes": 21 * 60}
+    async with open_office(tmp_path, at=jst(23), **hours) as ra:
+        await queue_copies(ra, 2, kind="renewal_30")
+        await queue_one(ra, "pickup")
+        await queue_one(ra, "password_reset")
+        clock_of(ra).set(jst(6, 59, day=23))
+        async with MailServer().listening() as server:
+            transport = smtp(ra, server)
+            assert await deliver_due(ra, transport) == 1
+            assert server.recipients == ["password_reset@example.jp"]
+            db = look(ra.database)
+            last = mail_store.newest(db) - 1
+            row = mail_store.shown(db, last)
+            assert queue.next_attempt(db, row, ra.now(), ra.settings) == jst(7, day=23)
+            assert queue.standing(db, ra.now(), ra.settings).oldest == 0
+            clock_of(ra).set(jst(7, 0, day=23))
+            assert queue.standing(db, ra.now(), ra.settings).oldest == 0
+            assert await deliver_due(ra, transport) == 1
+            assert server.recipients[-1] == "pickup@example.jp"
+            clock_of(ra).set(jst(9, 0, day=23))
+            await queue_one(ra, "user_id")
+            assert queue.standing(db, ra.now(), ra.settings).oldest == 3_600
+            assert await deliver_due(ra, transport) == 3
+            assert server.recipients[2] == "user_id@example.jp"
+    assert leaves_from(jst(3), Settings(), Pace.BY_DAY) == jst(3)
 
 
 @pytest.mark.parametrize(
@@ -194,16 +229,19 @@ def test_every_kind_is_a_notice_or_waited_for():
 def test_when_notices_may_leave(opens, closes, at, leaves):
     """Within the hours at once, else when they next begin; hours may go over midnight."""
     settings = Settings(notice_opens=opens, notice_closes=closes)
-    assert leaves_from(at, settings) == leaves
-    assert (opened_at(at, settings) is not None) == (at == leaves)
+    assert leaves_from(at, settings, Pace.NOTICE) == leaves
+    assert (opened_at(at, settings, Pace.NOTICE) is not None) == (at == leaves)
+    by_day = Settings(letter_opens=opens, letter_closes=closes)
+    assert leaves_from(at, by_day, Pace.BY_DAY) == leaves
+    assert leaves_from(at, by_day, Pace.AT_ONCE) == at
 
 
 def test_hours_that_last_began_before():
     """When the hours of a moment began, on the day before if they go over midnight."""
     over_night = Settings(notice_opens=22 * 60, notice_closes=6 * 60)
-    assert opened_at(jst(3), over_night) == jst(22) - DAY
-    assert opened_at(jst(23), over_night) == jst(22)
-    assert opened_at(jst(15), Settings()) == jst(8)
+    assert opened_at(jst(3), over_night, Pace.NOTICE) == jst(22) - DAY
+    assert opened_at(jst(23), over_night, Pace.NOTICE) == jst(22)
+    assert opened_at(jst(15), Settings(), Pace.NOTICE) == jst(8)
 
 
 # -- leases ------------------------------------------------------------------------------------------------
@@ -262,7 +300,7 @@ async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(ra):
     """Nobody renews it any more: after two minutes, and not before, another one sends it."""
     await queue_copies(ra, 1)
     await ra.database.write(
-        lambda db: mail_store.begin(db, mail_store.next_due(db, "mail", ra.now(), notices=True), ra.now())
+        lambda db: mail_store.begin(db, mail_store.next_due(db, "mail", ra.now(), IN_TURN), ra.now())
     )
     (number,) = look(ra.database).one("SELECT id FROM mails")
     assert mail_store.shown(look(ra.database), number)["next_attempt_at"] == ra.now() + mail_store.LEASE

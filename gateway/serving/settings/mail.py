@@ -57,3 +57,9 @@ class Mail:
         "when renewal notices leave, in Japan; '' at any time. What somebody waits for always leaves at once",
         hours,
     )
+    hours: str = setting(
+        "",
+        "when other letters leave that can wait for the morning (pick-up mails, ID notices), such as "
+        "'7:00-21:00'; '' at any time. A new password, and what warns of a theft, leaves at once",
+        hours,
+    )

@@ -12,6 +12,7 @@ from aiohttp import web
 from enroll.identifiers import number_in, typed_user_id
 from enroll.jst import start_of
 from enroll.listings import Letters
+from enroll.mail.states import Pace
 from enroll.operators import letters
 from enroll.operators.letters import PAGE, Whole
 from enroll.refusals import Refusal
@@ -121,7 +122,8 @@ async def send_many(request: web.Request, visitor: Visitor) -> web.StreamRespons
     outcome = list[tuple[int, str]]()
     for number in numbers:
         try:
-            outcome.append((number, await letters.send_again(ra, visitor.actor, number)))
+            done = await letters.send_again(ra, visitor.actor, number, pace=Pace.BY_DAY)
+            outcome.append((number, done))
         except Refusal as refusal:
             outcome.append((number, refusal.code))
     return tell(request, OUTCOME, {"outcome": outcome, "back": back})

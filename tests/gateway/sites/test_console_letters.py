@@ -13,7 +13,7 @@ from enroll.listings import Letters
 from enroll.listings.store import LETTER_STATES as STATES
 from enroll.mail import store as mail_store
 from enroll.mail.bounces import Bounce, record_bounce
-from enroll.mail.states import State, state_of
+from enroll.mail.states import IN_TURN, State, state_of
 from enroll.mail.writing import MASK, TEMPLATES
 from enroll.operators import actors, letters
 from enroll.operators.actors import By
@@ -68,7 +68,7 @@ async def refused(ra: RegistrationAuthority, number: int, *, given_up: bool = Fa
     """As delivery settles one whose recipient is not there."""
 
     def work(db: Transaction) -> None:
-        row = mail_store.next_due(db, "mail", ra.now(), notices=True)
+        row = mail_store.next_due(db, "mail", ra.now(), IN_TURN)
         assert row is not None
         assert row["id"] == number
         mail_store.failed(db, mail_store.begin(db, row, ra.now()), ra.now(), "RCPT 550 no", given_up=given_up)
@@ -178,7 +178,7 @@ async def test_a_letter_with_its_history(office: Office) -> None:
     at = ra.now()
 
     def work(db: Transaction) -> None:
-        row = mail_store.next_due(db, "mail", at, notices=True)
+        row = mail_store.next_due(db, "mail", at, IN_TURN)
         assert row is not None
         mail_store.put_back(db, mail_store.begin(db, row, at), at, at + 60, at, 0, "RCPT 450 busy")
 
