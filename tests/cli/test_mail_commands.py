@@ -108,7 +108,7 @@ def test_what_tells_no_password_goes_again(peopled: Shell) -> None:
     assert peopled("mail", "deliver").value["delivered"] == 2
     connection = sqlite3.connect(peopled.data / "sekisho.db")
     with connection:
-        connection.execute("UPDATE mails SET kind = 'renewed_by_another' WHERE id = 2")
+        connection.execute("UPDATE mails SET kind = 'renewed_by_another', shown_body = 'b' WHERE id = 2")
     connection.close()
     refused = peopled("mail", "again", "1")
     assert refused.error["message"].endswith("sekisho request reissue K12345678 --reason mail_lost")

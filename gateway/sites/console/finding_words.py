@@ -104,7 +104,7 @@ LETTER_EVENTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "refused": (("宛先で拒否", "refused"), "bad"),
         "given_up": (("送信断念", "given up"), "bad"),
         "retried": (("送りなおしを指示", "tried again by an operator"), "plain"),
-        "sent": (("送信（メールサーバーが受理）", "taken by the mail server"), "good"),
+        "sent": (("送信（メールサーバーが受理）", "accepted for delivery"), "good"),
         "bounced": (("不着（返送）", "came back"), "bad"),
     }
 )

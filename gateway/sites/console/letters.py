@@ -31,6 +31,8 @@ from gateway.sites.console.visitors import Visitor
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import REFUSALS, Text
 
+# What lets letters go that are held back.
+_RELEASE = "sekisho mail release"
 LIST, OUTCOME = "/letters", "/letters/bulk"
 LETTER = "/letters/{number:[0-9]{1,15}}"
 #: Field of the address -> what may stand there.
@@ -90,6 +92,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         found=found,
         row=found.seen,
         letter=found.seen.letter,
+        release=_RELEASE,
         said=SAID.get(told(request).get("said", "") or request.query.get("done", "")),
         **_WORDS,
     )
