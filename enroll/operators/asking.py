@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
-from ca.storage import Storage, Transaction, Work
+from ca.storage import Transaction
 from enroll import store
+from enroll.around import Around, with_storage
 from enroll.businessdays import end_of_business_day_after
 from enroll.jobs import kinds as jobs
 from enroll.jobs.store import Job
@@ -29,7 +30,6 @@ from enroll.operators.store import Proposal
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal, check_line
 
-T = TypeVar("T")
 #: Done at once, made a proposal, or refused.
 Step = Literal["do", "propose", ""]
 #: Business days that a proposal waits.
@@ -134,8 +134,8 @@ async def approve(
 
         return Done(await _closing(ra, actor, number, ra.database.write(begin)))
     if kind.whole:
-        claimed = _Claimed(ra.database, claim)
-        at_once = replace(ra, database=cast(Storage, claimed))
+        claimed = Around(ra.database, claim)
+        at_once = with_storage(ra, claimed)
         result = await _closing(ra, actor, number, kind.carry_out(at_once, found.payload, actor.name, False))
         assert claimed.done, found.kind
         await ra.database.write(lambda db: operators.set_result(db, number, result))
@@ -268,7 +268,7 @@ def claimed(ra: RegistrationAuthority, actor: Actor, act: Act) -> RegistrationAu
     def claim(db: Transaction) -> None:
         actors.require(actors.asked_again(db, actor, ra.now()), act, Verdict.DO)
 
-    return replace(ra, database=cast(Storage, _Claimed(ra.database, claim)))
+    return with_storage(ra, Around(ra.database, claim))
 
 
 def _alone(actor: Actor, kind: Kind) -> bool:
@@ -313,7 +313,7 @@ async def _do(
     if not kind.whole:
         await ra.database.write(claim)
         return await kind.carry_out(ra, payload, actor.name, True)
-    claimed = replace(ra, database=cast(Storage, _Claimed(ra.database, claim)))
+    claimed = with_storage(ra, Around(ra.database, claim))
     return await kind.carry_out(claimed, payload, actor.name, True)
 
 
@@ -325,7 +325,7 @@ async def _do_approved(
         if found.expires_at <= ra.now() or not operators.complete(db, found.number, {}, ra.now()):
             raise Refusal("conflict", field="proposal", detail=f"proposal {found.number} was used already")
 
-    claimed = replace(ra, database=cast(Storage, _Claimed(ra.database, claim)))
+    claimed = with_storage(ra, Around(ra.database, claim))
     return await kind.carry_out(claimed, found.payload, actor.name, True)
 
 
@@ -468,26 +468,3 @@ def _proposal(db: Transaction, number: int) -> Proposal:
     if found is None:
         raise Refusal("not_found", field="proposal")
     return found
-
-
-class _Claimed:
-    """A storage whose first write claims what it is for, in the same transaction."""
-
-    def __init__(self, storage: Storage, claim: Callable[[Transaction], None]) -> None:
-        self._storage, self._claim = storage, claim
-        self.done = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    async def write(self, work: Work[T]) -> T:
-        if self.done:
-            return await self._storage.write(work)
-
-        def claimed(db: Transaction) -> T:
-            self._claim(db)
-            return work(db)
-
-        result = await self._storage.write(claimed)
-        self.done = True
-        return result
