@@ -12,7 +12,7 @@ from datetime import date
 from itertools import groupby
 
 from ca.storage import Transaction
-from enroll import generations, store, timekeeping
+from enroll import generations, repeats, store, timekeeping
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
@@ -268,4 +268,5 @@ def _replace(db: Transaction, ra: RegistrationAuthority, renewal: Enrollment) ->
 def _sweep(db: Transaction, ra: RegistrationAuthority) -> None:
     now = ra.now()
     store.drop_expired_tickets(db, now)
+    repeats.wipe(db, now)
     store.drop_old_throttles(db, now - ra.settings.attempt_seconds, now)

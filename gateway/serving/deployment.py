@@ -32,6 +32,7 @@ from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.operators import schema as operators_schema
 from enroll.ra import RegistrationAuthority
+from enroll.repeats import schema as repeats_schema
 from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
 from gateway.serving.standing import compare as standing_of
@@ -52,6 +53,7 @@ SCHEMAS = (
     *(ca_schema.SCHEMA, enroll_schema.SCHEMA, acme_schema.SCHEMA, web_schema.SCHEMA),
     operators_schema.SCHEMA,
     jobs_schema.SCHEMA,
+    repeats_schema.SCHEMA,
 )
 
 
@@ -346,5 +348,6 @@ def configured_hosts(config: Config) -> tuple[str, ...]:
         *sites.help,
         *sites.mailbox,
         *sites.console,
+        *sites.api,
     )
     return (*named, sites.try_suffix) if sites.try_suffix else named
