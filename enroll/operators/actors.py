@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
 from ca.storage import Transaction
@@ -103,11 +104,36 @@ def of_account(db: Transaction, account: str, at: int, *, host: bool, sandbox: b
 
 
 def of_operator(db: Transaction, number: int, by: By) -> Actor:
-    """An operator whom a door has identified. Refusal("not_permitted") for one who has ended."""
+    """An operator whom a door has identified. Refusal("not_permitted") for one who has ended, and for a
+    person or a service at the other's door."""
     known = store.operator(db, number)
     if known is None or known.ended_at is not None:
         raise Refusal("not_permitted", field="operator", detail="this operator has ended")
+    if (known.kind == "service") != (by is By.CERTIFICATE):
+        detail = f"{known.name} is a {known.kind}: people use the console, services the API"
+        raise Refusal("not_permitted", field="operator", detail=detail)
     return _of_operator(known, by, "", known.account)
+
+
+def of_service(db: Transaction, fingerprint: str, address: str) -> Actor:
+    """The service whose certificate it is, from where it may come. Refusal("not_permitted") for any other
+    certificate, and any other address."""
+    known = store.of_certificate(db, fingerprint)
+    if known is None:
+        detail = "this certificate is no operator's here, or has ended"
+        raise Refusal("not_permitted", field="operator", detail=detail)
+    actor = of_operator(db, known.number, By.CERTIFICATE)
+    if not any(contains(each, address) for each in known.networks):
+        detail = f"{known.name} may not come from {address}: sekisho operator change {known.name} --from"
+        raise Refusal("not_permitted", field="address", detail=detail)
+    return actor
+
+
+def contains(network: str, address: str) -> bool:
+    """Whether an address is in a network, however it is written (an IPv4 address of an IPv6 socket, too)."""
+    found = ip_address(address)
+    found = getattr(found, "ipv4_mapped", None) or found
+    return found in ip_network(network)
 
 
 def asked_again(db: Transaction, actor: Actor, at: int) -> Actor:

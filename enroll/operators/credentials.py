@@ -191,6 +191,11 @@ async def end_passkey(ra: RegistrationAuthority, number: int, credential_id: str
 
 
 def _add(db: Transaction, ra: RegistrationAuthority, passkey: Passkey, *, by: str) -> None:
+    owner = operators.operator(db, passkey.operator)
+    if owner is not None and owner.kind != "person":
+        raise Refusal(
+            "not_permitted", field="passkey", detail=f"{owner.name} is a service and has no passkey"
+        )
     if not operators.add_passkey(db, passkey):
         raise Refusal("conflict", field="passkey", detail="this passkey is there already")
     who = _named(db, passkey.operator)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from ipaddress import ip_network
 from typing import Any
 
 from ca.storage import Transaction
@@ -26,7 +27,9 @@ from enroll.requests.transitions import end_certificate
 NAME = re.compile(r"[a-z][a-z0-9._-]{1,31}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 #: What may change of one.
-OF_OPERATORS = ("display", "roles", "mail", "account", "language")
+OF_OPERATORS = ("display", "roles", "mail", "account", "networks", "language")
+#: Networks that one service may come from, at most.
+MOST_NETWORKS = 50
 
 Payload = Mapping[str, Any]
 
@@ -45,7 +48,8 @@ def record(operator: Operator) -> dict[str, Any]:
 
 
 def check_new(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
-    """Refusal for a name, a role, a mail address or an account that cannot be, or is somebody's."""
+    """Refusal for a name, a role, a mail address or an account that cannot be, or is somebody's; and for a
+    service that may come from nowhere."""
     if NAME.fullmatch(payload["name"]) is None:
         detail = "write a name of 2 to 32 characters such as suzuki: a-z, 0-9, '.', '_' and '-'"
         raise Refusal("invalid_input", field="operator", detail=detail)
@@ -97,6 +101,7 @@ async def add(ra: RegistrationAuthority, payload: Payload, by: str, direct: bool
                 roles=roles,
                 mail=tidy_mail(payload["mail"]),
                 account=payload["account"],
+                networks=tuple(payload.get("networks", ())),
                 handle=handle,
                 added_at=ra.now(),
                 added_by=by,
@@ -106,6 +111,7 @@ async def add(ra: RegistrationAuthority, payload: Payload, by: str, direct: bool
         if made is None:
             raise Refusal("conflict", field="operator", detail="the name or the account is somebody's")
         told = {"roles": list(roles), "account": made.account}
+        told |= {"kind": made.kind, "networks": list(made.networks)} if made.kind == "service" else {}
         store.audit(db, ra.now(), by, "operator.added", made.name, **told)
         _give_code(db, ra, made, code, by, direct)
         return made
@@ -122,6 +128,8 @@ async def change(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) 
         before, new = there(db, payload["name"]), dict(payload["changes"])
         if "roles" in new:
             new["roles"] = tuple(Role(each) for each in new["roles"])
+        if "networks" in new:
+            new["networks"] = tuple(new["networks"])
         after = replace(before, **new)
         if not operators.change(db, before, after):
             raise Refusal("conflict", field="operator", detail="somebody else has changed it; look again")
@@ -206,6 +214,29 @@ def _check_facts(payload: Payload) -> None:
     if payload["account"] and _ACCOUNT.fullmatch(payload["account"]) is None:
         detail = "write the name of an account of this machine"
         raise Refusal("invalid_input", field="account", detail=detail)
+    _check_networks(payload)
+
+
+def _check_networks(payload: Payload) -> None:
+    """A service comes from addresses that are listed, and by no account; a person from anywhere."""
+    given = payload.get("networks", ())
+    if payload["kind"] == "person":
+        if given:
+            detail = "a person may come from anywhere; a list of addresses is for a service (--service)"
+            raise Refusal("invalid_input", field="networks", detail=detail)
+        return
+    if payload["account"]:
+        detail = "a service types no commands: leave its account empty"
+        raise Refusal("invalid_input", field="account", detail=detail)
+    if not 0 < len(given) <= MOST_NETWORKS:
+        detail = f"say where the service comes from, 1 to {MOST_NETWORKS} networks: --from 192.0.2.0/24"
+        raise Refusal("invalid_input", field="networks", detail=detail)
+    for each in given:
+        try:
+            ip_network(each)
+        except ValueError:
+            detail = f"{each!r} is no network: write an address, or one such as 192.0.2.0/24"
+            raise Refusal("invalid_input", field="networks", detail=detail) from None
 
 
 def _check_account(db: Transaction, account: str) -> None:

@@ -174,8 +174,9 @@ def restore(db: Db, facts: Mapping[str, Any]) -> bool:
     if found is None:
         return False
     db.execute(
-        "UPDATE operators SET roles = :roles, account = :account, ended_at = :ended_at WHERE name = :name",
-        dict(facts) | {"roles": json.dumps(facts["roles"])},
+        "UPDATE operators SET roles = :roles, account = :account, networks = :networks, ended_at = :ended_at"
+        " WHERE name = :name",
+        dict(facts) | {name: json.dumps(facts[name]) for name in ("roles", "networks")},
     )
     db.note("operator", **facts)
     if facts["ended_at"] is not None:
@@ -189,6 +190,7 @@ def _note(db: Db, changed: Operator) -> None:
         name=changed.name,
         roles=list(changed.roles),
         account=changed.account,
+        networks=list(changed.networks),
         ended_at=changed.ended_at,
     )
 

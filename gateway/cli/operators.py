@@ -43,6 +43,8 @@ _SHOWN = 5
 _NUMBER = click.argument("number", type=int)
 _ROLES = click.Choice(list(map(str, Role)))
 _ACCOUNT = "Account of this machine whose commands are this operator's."
+_NETWORK = "Of a service: a network that it may come from, such as 192.0.2.0/24; more than one if need be."
+_networks = click.option("--from", "networks", multiple=True, metavar="NETWORK", help=_NETWORK)
 _MAIL = "Where codes go, and what an auditor is told."
 
 
@@ -54,8 +56,15 @@ _MAIL = "Where codes go, and what an auditor is told."
 @click.option("--mail", default="", help=_MAIL)
 @click.option("--language", type=click.Choice(LANGUAGES), default="ja", show_default=True)
 @click.option("--service", is_flag=True, help="A system, and no person: it may propose, never decide.")
+@_networks
 async def _add(
-    deployment: Deployment, name: str, roles: tuple[str, ...], display: str, service: bool, **more: str
+    deployment: Deployment,
+    name: str,
+    roles: tuple[str, ...],
+    display: str,
+    service: bool,
+    networks: tuple[str, ...],
+    **more: str,
 ) -> Answer:
     """Add an operator, and give a code for the first login (24 hours, once).
 
@@ -63,7 +72,8 @@ async def _add(
     add others, every further one takes two people, and the code goes to the operator alone.
     """
     kind = "service" if service else "person"
-    payload = {"name": name, "display": display or name, "roles": list(roles), "kind": kind, **more}
+    payload: dict[str, Any] = {"name": name, "display": display or name, "roles": list(roles), "kind": kind}
+    payload |= {"networks": list(networks), **more}
     return _told(deployment, await asked(deployment, "operator.add", payload), f"{name} is added.")
 
 
@@ -106,10 +116,14 @@ async def _show(deployment: Deployment, name: str) -> Answer:
 @click.option("--account", default=None, metavar="USER", help=f"{_ACCOUNT} '' for none.")
 @click.option("--mail", default=None, help=_MAIL)
 @click.option("--language", type=click.Choice(LANGUAGES), default=None)
-async def _change(deployment: Deployment, name: str, roles: tuple[str, ...], **given: str | None) -> Answer:
+@_networks
+async def _change(
+    deployment: Deployment, name: str, roles: tuple[str, ...], networks: tuple[str, ...], **given: str | None
+) -> Answer:
     """Change what an operator is; it takes two people."""
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     changes |= {"roles": list(roles)} if roles else {}
+    changes |= {"networks": list(networks)} if networks else {}
     if not changes:
         raise click.UsageError("say what changes, with at least one option")
     found = await asked(deployment, "operator.change", {"name": name, "changes": changes})
