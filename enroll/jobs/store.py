@@ -78,6 +78,15 @@ def jobs(db: Db, *, every: bool = True) -> list[Job]:
     return [_job(row) for row in found]
 
 
+def page(db: Db, before: int, limit: int) -> list[Job]:
+    """So many before a number, newest first."""
+    found = db.rows(
+        f"SELECT {_COLUMNS} FROM jobs WHERE number < :before ORDER BY number DESC LIMIT :limit",
+        {"before": before, "limit": limit},
+    )
+    return [_job(row) for row in found]
+
+
 def waiting(db: Db) -> list[int]:
     """The numbers of those that are to be worked at, oldest first."""
     found = db.rows("SELECT number FROM jobs WHERE state IN ('waiting', 'running') ORDER BY number")

@@ -51,6 +51,12 @@ def users(db: Transaction, wanted: Wanted, last: str, limit: int) -> Sequence[Ro
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
 
+def organisations(db: Transaction, last: str, limit: int) -> Sequence[Row]:
+    """Organisations by 証券番号."""
+    statement = "SELECT * FROM organisations WHERE policy_number > :last ORDER BY policy_number LIMIT :limit"
+    return db.rows(statement, {"last": last, "limit": limit})
+
+
 def certificates(db: Transaction, wanted: Wanted, at: int, last: int, limit: int) -> Sequence[Row]:
     """Certificates, newest first, without their bytes; ``state`` is as ``CertificateState``.
 

@@ -1,0 +1,201 @@
+"""The registers as operators read them, a page at a time: each function asks the table of roles first.
+
+A page begins after the last row of the one before; whose data it has stands in the trail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
+
+import ca.store
+from ca.storage import Transaction
+from ca.store import CertificateRecord
+from enroll import generations, store
+from enroll.jobs import store as jobs
+from enroll.jobs import viewing
+from enroll.jobs.store import Job
+from enroll.listings import store as pages
+from enroll.listings.store import Applied, Wanted
+from enroll.mail import store as mail_store
+from enroll.operators import asking
+from enroll.operators import store as operators
+from enroll.operators.actors import Actor, asked_again, require
+from enroll.operators.roles import Act, Verdict
+from enroll.operators.store import Proposal
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+from enroll.requests.enrollment import Enrollment
+from enroll.store import Application, Organisation, User
+
+T = TypeVar("T")
+_BEYOND = 2**62
+# Rows that are looked at together, where not everybody sees every one.
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Rows, and whether there are further ones behind the last."""
+
+    rows: Sequence[T]
+    further: bool
+
+
+def organisations(db: Transaction, actor: Actor, after: str, limit: int) -> Page[Organisation]:
+    """Organisations by 証券番号, after one. Refusal("not_permitted")."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return _page([Organisation(**row) for row in pages.organisations(db, after, limit + 1)], limit)
+
+
+def organisation(db: Transaction, actor: Actor, policy_number: str) -> Organisation:
+    """One. Refusal("not_permitted"), "not_found"."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return _there(store.organisation(db, policy_number), "policy_number")
+
+
+def users(db: Transaction, actor: Actor, wanted: Wanted, after: str, limit: int) -> Page[User]:
+    """Users by user ID, after one. Refusal("not_permitted")."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return _page([store.as_user(row) for row in pages.users(db, wanted, after, limit + 1)], limit)
+
+
+def requests(
+    db: Transaction, actor: Actor, user_id: str | None, before: int | None, limit: int
+) -> tuple[Page[Enrollment], int]:
+    """Request IDs, newest first, before a number; with the number of the last. Refusal("not_permitted")."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    found = pages.requests(db, user_id, _BEYOND if before is None else before, limit + 1)
+    page = _page([store.as_enrollment(row) for row in found], limit)
+    return page, int(found[len(page.rows) - 1]["number"]) if page.rows else 0
+
+
+def request(db: Transaction, actor: Actor, request_id: str) -> Enrollment:
+    """One. Refusal("not_permitted"), "not_found"."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return _there(store.enrollment(db, request_id), "request_id")
+
+
+def certificates(
+    db: Transaction, actor: Actor, wanted: Wanted, at: int, before: int | None, limit: int
+) -> Page[Mapping[str, Any]]:
+    """Certificates, newest first, before a number, as at a moment. Refusal("not_permitted")."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    gone = generations.distrusted(db)
+    found = pages.certificates(db, wanted, at, _BEYOND if before is None else before, limit + 1)
+    return _page([_with_state({**row}, at, gone) for row in found], limit)
+
+
+def certificate(db: Transaction, actor: Actor, serial: str, at: int) -> Mapping[str, Any]:
+    """One, with its bytes. Refusal("not_permitted"), "not_found"."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return as_it_is(db, _there(ca.store.find_by_serial(db, serial), "serial"), at)
+
+
+def as_it_is(db: Transaction, found: CertificateRecord, at: int) -> Mapping[str, Any]:
+    """The same of one that was read already."""
+    return _with_state(asdict(found), at, generations.distrusted(db))
+
+
+def _with_state(row: dict[str, Any], at: int, gone: Collection[str]) -> Mapping[str, Any]:
+    """``state``: its status, unless time or its issuing CA has ended it."""
+    state = row["status"]
+    if state == "issued" and row["not_after_at"] < at:
+        state = "expired"
+    return row | {"state": state, "distrusted": row["issuer_id"] in gone}
+
+
+def letters(
+    db: Transaction, actor: Actor, user_id: str | None, state: str | None, before: int | None, limit: int
+) -> Page[Mapping[str, Any]]:
+    """Letters without their bodies, newest first, before a number. Refusal("not_permitted")."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    last = _BEYOND if before is None else before
+    return _page(mail_store.listed(db, user_id, limit + 1, state, last), limit)
+
+
+def letter(db: Transaction, actor: Actor, number: int) -> Mapping[str, Any]:
+    """One, its secrets masked. Refusal("not_permitted"), "not_found"."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return _there(mail_store.shown(db, number), "mail")
+
+
+def applications(
+    db: Transaction, actor: Actor, wanted: Applied, after: tuple[int, int] | None, limit: int
+) -> Page[Application]:
+    """Applications as they came, after one. Refusal("not_permitted")."""
+    require(actor, Act.APPLICATIONS, Verdict.READ)
+    return _page(pages.applied(db, wanted, False, after, limit + 1), limit)
+
+
+def application(db: Transaction, actor: Actor, number: int) -> Application:
+    """One. Refusal("not_permitted"), "not_found"."""
+    require(actor, Act.APPLICATIONS, Verdict.READ)
+    return _there(store.application(db, number), "application")
+
+
+def proposals(db: Transaction, actor: Actor, before: int | None, limit: int) -> Page[Proposal]:
+    """Those that somebody may look at, newest first, before a number."""
+    return _visible(
+        lambda last: operators.proposals(db, before=last, limit=_AT_ONCE),
+        lambda each: asking.visible(actor, each),
+        before,
+        limit,
+    )
+
+
+def jobs_of(
+    db: Transaction, actor: Actor, kinds: Collection[str] | None, before: int | None, limit: int
+) -> Page[Job]:
+    """The same of jobs; ``kinds``: of these alone."""
+    return _visible(
+        lambda last: jobs.page(db, last, _AT_ONCE),
+        lambda each: viewing.visible(actor, each) and (kinds is None or each.kind in kinds),
+        before,
+        limit,
+    )
+
+
+async def note_listing(
+    ra: RegistrationAuthority, actor: Actor, act: Act, of: str, shown: Collection[str]
+) -> None:
+    """Says in the trail whose data a list had, as a search does. Nothing for a list with nobody in it."""
+    if not shown:
+        return
+
+    def work(db: Transaction) -> None:
+        at = ra.now()
+        by = asked_again(db, actor, at)
+        require(by, act, Verdict.READ)
+        told = {"by": ["list"], "hits": {of: len(shown)}, "shown": sorted(shown)}
+        store.audit(db, at, by.name, "person.searched", "search", **told)
+
+    await ra.database.write(work)
+
+
+def _page(found: Sequence[T], limit: int) -> Page[T]:
+    """``found``: one more than is shown, if there is one."""
+    return Page(found[:limit], len(found) > limit)
+
+
+_Numbered = TypeVar("_Numbered", Proposal, Job)
+
+
+def _visible(
+    read: Callable[[int], Sequence[_Numbered]],
+    seen: Callable[[_Numbered], bool],
+    before: int | None,
+    limit: int,
+) -> Page[_Numbered]:
+    last, found = _BEYOND if before is None else before, list[_Numbered]()
+    while len(found) <= limit and (some := read(last)):
+        found += [each for each in some if seen(each)]
+        last = some[-1].number
+    return _page(found, limit)
+
+
+def _there(found: T | None, field: str) -> T:
+    if found is None:
+        raise Refusal("not_found", field=field)
+    return found
