@@ -17,7 +17,7 @@ from enroll.jobs import store as jobs
 from enroll.jobs import viewing
 from enroll.jobs.store import Job
 from enroll.listings import store as pages
-from enroll.listings.store import Applied, Wanted
+from enroll.listings.store import Applied, Letters, Wanted
 from enroll.mail import store as mail_store
 from enroll.operators import asking
 from enroll.operators import store as operators
@@ -107,12 +107,12 @@ def _with_state(row: dict[str, Any], at: int, gone: Collection[str]) -> Mapping[
 
 
 def letters(
-    db: Transaction, actor: Actor, user_id: str | None, state: str | None, before: int | None, limit: int
+    db: Transaction, actor: Actor, wanted: Letters, before: int | None, limit: int
 ) -> Page[Mapping[str, Any]]:
     """Letters without their bodies, newest first, before a number. Refusal("not_permitted")."""
     require(actor, Act.SEARCH, Verdict.READ)
-    last = _BEYOND if before is None else before
-    return _page(mail_store.listed(db, user_id, limit + 1, state, last), limit)
+    found = pages.letters(db, wanted, _BEYOND if before is None else before, limit + 1)
+    return _page([{**row} for row in found], limit)
 
 
 def letter(db: Transaction, actor: Actor, number: int) -> Mapping[str, Any]:

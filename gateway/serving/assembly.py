@@ -40,10 +40,14 @@ POLICIES: Mapping[Role, ClientCertificate] = {
     Role.MAILBOX: ClientCertificate.NONE,
     Role.BEHIND: ClientCertificate.REQUIRE,
     Role.CONSOLE: ClientCertificate.REQUIRE,
+    Role.API: ClientCertificate.REQUIRE,
 }
 
 #: Whose certificates each site believes, where not those of people and programs.
-AUDIENCES: Mapping[Role, Audience] = {Role.CONSOLE: Audience.OPERATORS}
+AUDIENCES: Mapping[Role, Audience] = {
+    Role.CONSOLE: Audience.OPERATORS,
+    Role.API: Audience.OPERATORS,
+}
 
 
 def _console_of(gate: Gate) -> web.Application:
@@ -51,6 +55,12 @@ def _console_of(gate: Gate) -> web.Application:
     from gateway.sites import console
 
     return console.application(gate)
+
+
+def _api_of(gate: Gate) -> web.Application:
+    from gateway.sites import api
+
+    return api.application(gate)
 
 
 # The mailbox is missing: it is the demo's alone.
@@ -62,6 +72,7 @@ _APPLICATIONS: Mapping[Role, Callable[[Gate], web.Application]] = {
     Role.HELP: help.application,
     Role.BEHIND: behind.application,
     Role.CONSOLE: _console_of,
+    Role.API: _api_of,
 }
 
 
@@ -281,6 +292,13 @@ def _console(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Applica
     return [_site(parts, role, hosts, app, refused=console.refused(parts.gate))]
 
 
+def _api(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
+    """For programs, who get problem documents and no pages."""
+    from gateway.sites import api
+
+    return [_site(parts, role, hosts, app, refused=api.refused(parts.gate))]
+
+
 def _help(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the assertions' public keys, which any upstream may fetch."""
     mount.publish(app, parts.keys)
@@ -313,4 +331,5 @@ _BUILDERS: Mapping[Role, Callable[[_Parts, Role, tuple[str, ...], web.Applicatio
     Role.MAILBOX: _plain,
     Role.BEHIND: _behind,
     Role.CONSOLE: _console,
+    Role.API: _api,
 }

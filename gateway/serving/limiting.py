@@ -1,4 +1,4 @@
-"""Rate limits in front of the sites: forms that are sent, and everything below /acme/ (429, Retry-After)."""
+"""Rate limits in front of the sites: forms that are sent, all below /acme/, the API (429, Retry-After)."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ def limits_of(
         # What is the upstream's is the upstream's to limit.
         if role is Role.SERVICE and not is_own(request.raw_path):
             return None
+        if role is Role.API:
+            seconds = wait(request, b"api ", rates.protocol_address, rates.protocol_certificate)
+            return _of_the_api(seconds) if seconds else None
         if protocol.ours(request):
             seconds = wait(request, b"protocol ", rates.protocol_address, rates.protocol_certificate)
             return _problem(seconds, help_url, any_origin=role is Role.PICKUP) if seconds else None
@@ -55,12 +58,22 @@ def limits_of(
         seconds = wait(request, b"page ", rates.page_address, rates.page_certificate)
         return _page(seconds) if seconds else None
 
-    return lambda role: partial(limit, role) if role in _WITH_FORMS else None
+    return lambda role: partial(limit, role) if role in _WITH_FORMS | {Role.API} else None
 
 
 def _page(wait: int) -> web.StreamResponse:
     response = http.page(429)
     response.headers["Retry-After"] = str(wait)
+    return response
+
+
+def _of_the_api(wait: int) -> web.StreamResponse:
+    # Not above: as with the site itself (gateway/serving/assembly.py).
+    from gateway.sites.api.entering import problem_answer, respond
+    from gateway.sites.api.problems import later
+
+    response = respond(problem_answer(later("rate_limited", wait)))
+    response.force_close()
     return response
 
 

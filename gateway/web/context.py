@@ -28,6 +28,8 @@ class Role(StrEnum):
     BEHIND = "behind"
     #: Operators at work; no user's certificate opens it.
     CONSOLE = "console"
+    #: Other systems at work, as service accounts.
+    API = "api"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Gate:
 
     ra: RegistrationAuthority
     #: Role -> origin such as ``https://pickup.example`` (no trailing slash). MAILBOX in a demo only, BEHIND
-    #: with ``sites.portal`` only, CONSOLE where operators have one.
+    #: with ``sites.portal`` only, CONSOLE and API where there is one.
     origins: Mapping[Role, str]
     #: What follows the random label of a fresh host name, port included: ``.try.example:8443``.
     try_suffix: str

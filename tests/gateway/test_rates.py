@@ -118,6 +118,19 @@ async def test_the_protocol_is_limited(serve: Serve, pki: Pki) -> None:
         assert '"type": "urn:ietf:params:acme:error:rateLimited"' in refused.text
 
 
+async def test_the_api_is_limited(serve: Serve, pki: Pki) -> None:
+    """Whatever is asked of it counts, reading too; a problem document says when to come back."""
+    limit = limits_of(_RATES, "https://help.test/", Ledger(), lambda: 0.0)(Role.API)
+    running = await serve(login(pki, limited=limit))
+    for status in (200, 200, 429):
+        async with connect(running.port, b"login.test", certificate=pki.client) as client:
+            answer = await client.get(b"login.test", b"/v1/users")
+            assert answer.status == status
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert '"type": "urn:sekisho:error:rate_limited"' in answer.text
+
+
 async def test_no_page_reads_what_the_renewal_site_refuses(serve: Serve, pki: Pki) -> None:
     """PROTOCOL.md section 2: where a certificate is the proof, no answer is for another origin's script."""
     limit = limits_of(_RATES, "https://help.test/", Ledger(), lambda: 0.0)(Role.RENEWAL)

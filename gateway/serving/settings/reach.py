@@ -97,6 +97,12 @@ class Sites:
         "once there is a CA for it (sekisho ca add NAME --for operators); [] for none",
         host_or_none,
     )
+    api: tuple[str, ...] = setting(
+        (),
+        "registration API for other systems, such as ['api.example.jp'], who come with certificates of the "
+        "console's CA; [] for none",
+        hosts_or_none,
+    )
     try_suffix: str = setting(
         "*.try.localhost",
         "wildcard for fresh hosts on which a browser asks for the certificate again; '' for none",

@@ -89,7 +89,7 @@ LIMIT_MEANINGS: dict[str, str] = {
 RATE_MEANINGS: dict[str, str] = {
     "page_address": "forms a second from one address, to all workers together",
     "page_certificate": "forms a second with one certificate",
-    "protocol_address": "requests of the protocol a second from one address",
-    "protocol_certificate": "requests of the protocol a second with one certificate",
+    "protocol_address": "requests of the protocol, or of the API, a second from one address",
+    "protocol_certificate": "requests of the protocol, or of the API, a second with one certificate",
     "burst_seconds": "seconds' worth of them that may come at once",
 }

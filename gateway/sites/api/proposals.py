@@ -1,0 +1,48 @@
+"""/v1/proposals: what was asked for and waits for a decision, or was decided. Nobody decides here."""
+
+from __future__ import annotations
+
+from ca.storage import Transaction
+from enroll.operators import asking, registers
+from enroll.operators import store as operators
+from enroll.operators.registers import Page
+from enroll.operators.store import Proposal
+from gateway.sites.api import records
+from gateway.sites.api.calls import Answer, Call, Record, one
+from gateway.sites.api.reading import Paged, cursor_of, numbers_after
+
+
+async def listed(call: Call) -> Answer:
+    """Those that one may look at, newest first."""
+    asked: Paged = call.query
+    after = numbers_after(asked.cursor)
+
+    def work(db: Transaction) -> Page[Proposal]:
+        return registers.proposals(db, call.actor, after[0] if after else None, asked.limit)
+
+    page = await call.read(work)
+    following = cursor_of(page.rows[-1].number) if page.further else ""
+    return Answer(records.page([records.proposal(each, call.now()) for each in page.rows], following))
+
+
+async def shown(call: Call) -> Answer:
+    """One: what it would do, what stood there, and what came of it."""
+    number = call.number("proposal")
+
+    def work(db: Transaction) -> Record:
+        return records.proposal(asking.seen(db, call.actor, number), call.now(), whole=True)
+
+    return one(await call.read(work))
+
+
+async def withdraw(call: Call) -> Answer:
+    """Takes one's own back."""
+    number = call.number("proposal")
+
+    def told(db: Transaction, _: None) -> Answer:
+        found = operators.proposal(db, number)
+        assert found is not None
+        return one(records.proposal(found, call.now()))
+
+    await call.read(lambda db: asking.seen(db, call.actor, number))
+    return await call.once(lambda ra: asking.withdraw(ra, call.actor, number), told)

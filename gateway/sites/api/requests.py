@@ -1,0 +1,42 @@
+"""/v1/requests: request IDs, and what became of them."""
+
+from __future__ import annotations
+
+from ca.storage import Transaction
+from enroll.identifiers import typed, typed_user_id
+from enroll.operators import registers
+from enroll.operators.registers import Page
+from enroll.requests.enrollment import Enrollment
+from gateway.sites.api import records
+from gateway.sites.api.calls import Answer, Call, Record, one
+from gateway.sites.api.reading import Name, Paged, cursor_of, numbers_after
+
+
+class Some(Paged, frozen=True):
+    """Which requests are listed."""
+
+    user_id: Name | None = None
+
+
+async def listed(call: Call) -> Answer:
+    """Those that are asked for, newest first."""
+    asked: Some = call.query
+    after = numbers_after(asked.cursor)
+    user_id = None if asked.user_id is None else typed_user_id(asked.user_id)
+
+    def work(db: Transaction) -> tuple[Page[Enrollment], int]:
+        return registers.requests(db, call.actor, user_id, after[0] if after else None, asked.limit)
+
+    page, last = await call.read(work)
+    found = [records.request(each, call.now()) for each in page.rows]
+    return Answer(records.page(found, cursor_of(last) if page.further else ""))
+
+
+async def shown(call: Call) -> Answer:
+    """One."""
+    request_id = typed(call.names["request_id"])
+
+    def work(db: Transaction) -> Record:
+        return records.request(registers.request(db, call.actor, request_id), call.now())
+
+    return one(await call.read(work))
