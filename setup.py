@@ -18,6 +18,8 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 WISH = os.environ.get("SEKISHO_COMPILED", "auto")
+# Python's own flags ask for warnings, of C that nobody wrote: to look for them takes gcc twice what it compiles in.
+UNWARNED = [] if sys.platform == "win32" else ["-Wno-all", "-w"]
 
 
 def modules():
@@ -65,9 +67,12 @@ def extensions():
         return give_up("mypy is not installed")
     try:
         level = "0" if WISH == "quick" else "2"
-        return mypycify(modules(), target_dir="build/mypyc", opt_level=level, debug_level="0")
+        found = mypycify(modules(), target_dir="build/mypyc", opt_level=level, debug_level="0")
     except SystemExit:  # mypy has said what; with dependencies of another version, say
         return give_up("mypyc refused the modules, see above")
+    for each in found:
+        each.extra_compile_args = [*each.extra_compile_args, *UNWARNED]
+    return found
 
 
 class AllOrNone(build_ext):
