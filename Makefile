@@ -4,8 +4,8 @@ PYTHON ?= python3
 PORT ?= 8443
 DATA ?=
 SUMMARY ?=
-# Three for two cores: a third of a test's time is waiting. The longest files first (tests/longest.py).
-PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Four for two cores: a third of a test's time and more is waiting. The longest files first (tests/longest.py).
+PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 
 # Images of containers set it; each of some thousand processes that tests start would compile the product anew.
 unexport PYTHONDONTWRITEBYTECODE
