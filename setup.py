@@ -18,7 +18,7 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 WISH = os.environ.get("SEKISHO_COMPILED", "auto")
-# Python's own flags ask for warnings, of C that nobody wrote: to look for them takes gcc twice what it compiles in.
+# Python asks for warnings; in C that nobody wrote gcc looks for them longer than it compiles.
 UNWARNED = [] if sys.platform == "win32" else ["-Wno-all", "-w"]
 
 
