@@ -19,6 +19,7 @@ from ca.published import store as published
 from ca.published.store import RevocationList
 from ca.storage import Note, Transaction
 from enroll import store
+from enroll.hooks import store as hooks
 from enroll.operators import store as operators
 from enroll.people.passwords import nobodys
 from enroll.ra import RegistrationAuthority
@@ -54,6 +55,8 @@ class Report:
     users: list[str] = field(default_factory=list)
     #: Operators whom the copy does not have: to be added again.
     operators: list[str] = field(default_factory=list)
+    #: Endpoints of webhooks that are stopped: they were, or have another secret that is lost.
+    endpoints: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -277,6 +280,12 @@ def _break_glass(replay: Replay, facts: Mapping[str, Any]) -> None:
     operators.restore_glass(replay.db, facts)
 
 
+def _endpoint(replay: Replay, facts: Mapping[str, Any]) -> None:
+    if hooks.restore(replay.db, facts["name"], "restored"):
+        store.audit(replay.db, replay.at, ACTOR, "webhook.stopped", facts["name"], cause="restored")
+        replay.report.endpoints.append(facts["name"])
+
+
 def _known(replay: Replay, user_id: str) -> bool:
     """Whether the copy has this user; who is not in it is told of."""
     known = store.user(replay.db, user_id) is not None
@@ -319,4 +328,5 @@ _HANDLERS: Mapping[str, Handler] = {
     "operator.passkey": _operator_passkey,
     "proposal": _proposal,
     "break-glass": _break_glass,
+    "webhook.stopped": _endpoint,
 }

@@ -13,6 +13,7 @@ from itertools import groupby
 
 from ca.storage import Transaction
 from enroll import generations, repeats, store, timekeeping
+from enroll.hooks import outbox
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
@@ -75,6 +76,8 @@ async def tick(ra: RegistrationAuthority) -> None:
     await end_renewed(ra)
     await asking.expire(ra)
     await notify(ra, day_of(ra.now()))
+    await outbox.tell_of_ends(ra)
+    await outbox.sweep(ra)
 
 
 async def close_overdue(ra: RegistrationAuthority) -> int:

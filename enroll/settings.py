@@ -73,6 +73,11 @@ class Settings:
     telephone: str = "0120-96-1576"
     #: Where the operator is told of ends of CAs; '' for nowhere.
     operator_mail: str = ""
+    #: Hosts that webhooks may go to, with ":port" unless it is 443, and private networks that they may be in.
+    webhook_hosts: tuple[str, ...] = ()
+    webhook_networks: tuple[str, ...] = ()
+    #: How long deliveries are kept once they are over.
+    webhook_days: int = 30
 
     @property
     def window_seconds(self) -> int:

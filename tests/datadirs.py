@@ -26,6 +26,7 @@ from ca.workers import KeyStock, Workers
 from enroll import timekeeping
 from enroll.acme.schema import SCHEMA as ACME
 from enroll.generations import Chooser
+from enroll.hooks.schema import SCHEMA as HOOKS
 from enroll.jobs.schema import SCHEMA as JOBS
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
@@ -46,7 +47,7 @@ START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS, REPEATS]
+SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS, REPEATS, HOOKS]
 POLICY_NUMBER = "12345678"
 
 

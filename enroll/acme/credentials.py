@@ -125,7 +125,7 @@ def _create(
     check_entitled(db, user_id)
     at, issued = ra.now(), []
     for key in keys:
-        request = draw_request(db, ra, user, "protocol", profile=profile, door="protocol")
+        request = draw_request(db, ra, user, "protocol", profile=profile, door="protocol", actor=actor)
         credential = store.Credential(
             kid=request.request_id,
             user_id=user_id,

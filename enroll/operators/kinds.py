@@ -15,6 +15,7 @@ import ca.store
 from ca.storage import Transaction
 from enroll import generations, purging, store, timekeeping
 from enroll.acme import credentials
+from enroll.hooks import endpoints
 from enroll.jobs.kinds import undoable
 from enroll.operators import operating
 from enroll.operators import store as operators
@@ -407,6 +408,14 @@ def _operator_kind(carry_out: CarryOut, check: Check, check_by_two: Check = _not
     )
 
 
+# -- webhooks --------------------------------------------------------------------------------------------
+
+
+def _endpoint_kind(carry_out: CarryOut, check: Any, why: str = "settings") -> Kind:
+    about = lambda payload: str(payload["name"])  # noqa: E731
+    return Kind(Act.SETTINGS, why, about, endpoints.facts, carry_out, check)
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "organisation.add": _organisation_kind(
@@ -472,6 +481,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "operator.code": _operator_kind(
             operating.renew_code, operating.check_there, operating.check_is_reached
         ),
+        "webhook.add": replace(_endpoint_kind(endpoints.add, endpoints.check_new), told_once=True),
+        "webhook.change": _endpoint_kind(endpoints.change, endpoints.check_change),
+        "webhook.rotate": replace(_endpoint_kind(endpoints.rotate, endpoints.check_there), told_once=True),
+        "webhook.start": _endpoint_kind(endpoints.start, endpoints.check_stopped, "re-enabling"),
+        "webhook.end": _endpoint_kind(endpoints.end, endpoints.check_there),
     }
 )  # fmt: skip
 

@@ -64,6 +64,8 @@ class Act(StrEnum):
     CA = "ca"
     OPERATORS = "operators"
     SETTINGS = "settings"
+    #: Looking after webhooks: to stop one, to send again what was not taken. Where they go is `SETTINGS`.
+    DELIVERIES = "deliveries"
     AUDIT = "audit"
     #: Sums of what happened, in which no person is.
     REPORTS = "reports"
@@ -113,6 +115,7 @@ _TABLE: Mapping[Act, tuple[str, str, str, str, str]] = {
     Act.CA:               ("-",       "-",       "-",      "both",     "read"),
     Act.OPERATORS:        ("-",       "-",       "decide", "both",     "read"),
     Act.SETTINGS:         ("-",       "-",       "-",      "both",     "read"),
+    Act.DELIVERIES:       ("-",       "-",       "-",      "yes",      "read"),
     Act.AUDIT:            ("-",       "-",       "own",    "-",        "yes"),
     Act.REPORTS:          ("read",    "read",    "read",   "-",        "read"),
 }  # fmt: skip

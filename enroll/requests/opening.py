@@ -18,6 +18,9 @@ from enroll.requests.states import LIVE, WAITING, Event, State
 from enroll.requests.transitions import apply, end_predecessors
 from enroll.settings import DAY
 
+#: Who opens what nobody asked for by name: a renewal, a further order of a program's.
+_ACTOR = "registration"
+
 
 @dataclass(frozen=True)
 class DrawnPassword:
@@ -59,6 +62,7 @@ def open_request(
         kind,
         profile=profiles.of_organisation(ra, organisation),
         door="page",
+        actor=actor,
         application_id=application_id,
         password_hash=drawn.issue_hash,
         revoke_old=revoke_old,
@@ -67,7 +71,6 @@ def open_request(
     if kind == "reissue":
         _end_older(db, ra, enrollment, at, actor, reason)
     occasions.pickup_notice(db, ra, user, organisation, enrollment, drawn.issue_password, at)
-    store.audit(db, at, actor, "request.opened", enrollment.request_id, user=user.user_id, kind=kind)
     return enrollment
 
 
@@ -79,6 +82,7 @@ def draw_request(
     *,
     profile: str,
     door: Literal["page", "protocol"],
+    actor: str = _ACTOR,
     application_id: int | None = None,
     password_hash: str | None = None,
     revoke_old: RevokeOld = "never",
@@ -114,6 +118,8 @@ def draw_request(
             window_ends_at=window_ends_at,
         )
         if store.add_enrollment(db, enrollment):
+            told = {"user": user.user_id, "kind": kind}
+            store.audit(db, enrollment.created_at, actor, "request.opened", enrollment.request_id, **told)
             return enrollment
         if kind == "renewal" and store.renewal_of(db, replaces_serial or "") is not None:
             raise Refusal("conflict", detail="the certificate has its renewal already")

@@ -35,6 +35,7 @@ from gateway.serving.settings.running import (
     Storage,
 )
 from gateway.serving.settings.tokens import NAME, KeyTable, TokenTable
+from gateway.serving.settings.webhooks import Webhooks
 
 FILE_NAME = "sekisho.toml"
 
@@ -53,6 +54,7 @@ class Config:
     operator: Operator = field(default_factory=Operator)
     policy: Policy = field(default_factory=Policy)
     mail: Mail = field(default_factory=Mail)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     protocol: Protocol = field(default_factory=Protocol)
     upstream: Behind = field(default_factory=Behind)
     limits: Limits = field(default_factory=Limits)
@@ -148,6 +150,9 @@ def settings_of(config: Config) -> Settings:
         console_url=origin(config.sites.console[0], port) + "/" if config.sites.console else "",
         service_url=origin((config.sites.portal or config.sites.service)[0], port) + "/",
         help_url=origin(config.sites.help[0], port) + "/",
+        webhook_hosts=config.webhooks.hosts,
+        webhook_networks=config.webhooks.networks,
+        webhook_days=config.webhooks.keep_days,
     )
 
 

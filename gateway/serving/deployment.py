@@ -26,6 +26,8 @@ from enroll import schema as enroll_schema
 from enroll import timekeeping
 from enroll.acme import schema as acme_schema
 from enroll.generations import Chooser
+from enroll.hooks import schema as hooks_schema
+from enroll.hooks.posting import Poster
 from enroll.jobs import schema as jobs_schema
 from enroll.mail import writing
 from enroll.mail.smtp import Smtp
@@ -35,6 +37,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.repeats import schema as repeats_schema
 from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.settings.mail import Mail
+from gateway.serving.settings.webhooks import Webhooks
 from gateway.serving.standing import compare as standing_of
 from gateway.serving.standing import journal_of, put_away
 from gateway.serving.tokens import Pins, tokens_of
@@ -54,6 +57,7 @@ SCHEMAS = (
     operators_schema.SCHEMA,
     jobs_schema.SCHEMA,
     repeats_schema.SCHEMA,
+    hooks_schema.SCHEMA,
 )
 
 
@@ -66,6 +70,8 @@ class Deployment:
     datadir: DataDir
     ra: RegistrationAuthority
     transport: Transport
+    #: How webhooks leave.
+    poster: Poster
     #: What its settings, keys and certificates are read from, and nothing but that.
     files: Snapshot
 
@@ -187,7 +193,8 @@ def deployment_of(
         templates=writing.read_templates(data / TEMPLATES, files),
     )
     ra, opened = _by_register(ra, opened)
-    deployment = Deployment(data, config, opened, ra, transport_of(config.mail, data, files), files)
+    ways = transport_of(config.mail, data, files), poster_of(config.webhooks, data, files)
+    deployment = Deployment(data, config, opened, ra, *ways, files)
     if compare:
         try:
             _compare(data, kept, ra, config.journal.copy)
@@ -244,9 +251,9 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
     )
     writing.check_templates(ra.templates)
     ra, opened = _by_register(ra, opened)
-    return Deployment(
-        deployment.data, config, opened, ra, transport_of(config.mail, deployment.data, files), files
-    )
+    data = deployment.data
+    ways = transport_of(config.mail, data, files), poster_of(config.webhooks, data, files)
+    return Deployment(data, config, opened, ra, *ways, files)
 
 
 def _by_register(ra: RegistrationAuthority, opened: DataDir) -> tuple[RegistrationAuthority, DataDir]:
@@ -305,18 +312,24 @@ def transport_of(mail: Mail, data: Path, files: Snapshot) -> Transport:
         mail.connections,
         mail.letters_per_connection,
         mail.per_minute,
-        _mail_ca(data / mail.ca, files) if mail.ca else "",
+        _trusted("mail.ca", data / mail.ca, files) if mail.ca else "",
     )
 
 
-def _mail_ca(path: Path, files: Snapshot) -> str:
+def poster_of(webhooks: Webhooks, data: Path, files: Snapshot) -> Poster:
+    """How webhooks leave. ConfigError if the CA cannot be read."""
+    ca = _trusted("webhooks.ca", data / webhooks.ca, files) if webhooks.ca else ""
+    return Poster(webhooks.networks, ca)
+
+
+def _trusted(setting: str, path: Path, files: Snapshot) -> str:
     try:
         pem = files.read(path, "CA").decode("ascii")
         ssl.create_default_context(cadata=pem)
     except ConfigError as error:
-        raise ConfigError(f"mail.ca: {error}") from None
+        raise ConfigError(f"{setting}: {error}") from None
     except (ssl.SSLError, ValueError):
-        raise ConfigError(f"mail.ca: {path} holds no certificate; name a PEM file of the CA") from None
+        raise ConfigError(f"{setting}: {path} holds no certificate; name a PEM file of the CA") from None
     return pem
 
 

@@ -20,6 +20,7 @@ from ca.generations.store import rows
 from ca.journal import BrokenJournal
 from ca.storage import Transaction, in_log
 from enroll import scheduler
+from enroll.hooks.delivery import Courier
 from enroll.jobs import running
 from enroll.mail.delivery import deliver_due
 from gateway.running import internal, lists, rundir
@@ -93,6 +94,7 @@ async def _lead(now: Serving) -> None:
     now.leads = True
     publisher, refresher = lists.Publisher(), lists.Refresher()
     trouble, keeper, runner = list[str](), record.Keeper(), running.new_runner()
+    courier = Courier()
     tasks = [
         asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
         asyncio.create_task(_repeat("generations", _GENERATIONS, lambda: generations.end(now))),
@@ -105,6 +107,7 @@ async def _lead(now: Serving) -> None:
         asyncio.create_task(_repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble))),
         asyncio.create_task(_repeat("backups", _BACKUPS, lambda: _tell_of_backups(now))),
         asyncio.create_task(_repeat("jobs", _JOBS, lambda: _do_jobs(now, runner))),
+        asyncio.create_task(_repeat("webhooks", _DELIVERY, lambda: _tell_others(now, courier))),
     ]
     try:
         await asyncio.gather(*tasks)
@@ -112,6 +115,7 @@ async def _lead(now: Serving) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await courier.close()
         if lock is not None:
             lock.close()
 
@@ -199,6 +203,10 @@ async def _deliver(now: Serving) -> None:
     # A reload in the middle of a long queue counts from the next hundred letters on.
     while await deliver_due(now.deployment.ra, now.deployment.transport):
         continue
+
+
+async def _tell_others(now: Serving, courier: Courier) -> None:
+    await courier.look(now.deployment.ra, now.deployment.poster)
 
 
 async def _publish(now: Serving, publisher: lists.Publisher) -> None:

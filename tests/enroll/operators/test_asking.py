@@ -34,12 +34,13 @@ FOUR_EYES = {
     "entered by oneself, or a mail address changed shortly before": {"application.approve"},
     "purge": {"audit.purge"},
     "import": {"user.import", "organisation.import", "import.undo"},
-    "re-enabling": {"organisation.enable", "user.enable", "user.release", "certificate.release"},
+    "re-enabling": {"organisation.enable", "user.enable", "user.release", "certificate.release", "webhook.start"},
     "paper reissue": {"request.reissue"},
     "more than 10 revocations": {"certificate.revoke.many", "certificate.revoke.bulk"},
     "by the desk": {"user.reset_password", "certificate.revoke"},
     "operators": {"operator.add", "operator.change", "operator.end", "operator.code"},
     "CA": {"ca.reissue", "clock.confirm"},
+    "settings": {"webhook.add", "webhook.change", "webhook.rotate", "webhook.end"},
 }  # fmt: skip
 #: Kinds of which somebody may do one alone.
 ALONE = {"user.reset_password", "certificate.revoke", "application.approve", "application.reject"}

@@ -1,0 +1,52 @@
+"""Where webhooks may go."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from enroll.settings import Settings
+from gateway.serving.settings.checks import HOST, PORT, between, networks, setting
+
+_POLICY = Settings()
+
+
+def _hosts(value: tuple[str, ...]) -> str | None:
+    return next((problem for problem in map(_host, value) if problem is not None), None)
+
+
+def _host(value: str) -> str | None:
+    host, colon, port = value.rpartition(":") if not value.endswith("]") else (value, "", "")
+    host = host if colon else value
+    if port and not (port.isascii() and port.isdecimal() and PORT(int(port)) is None and port != "443"):
+        return f"{value!r}: write a port from 1 to 65535, and none for 443"
+    if host.startswith("["):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            return f"{value!r} is no address; write it as [2001:db8::7]"
+        return None
+    if not HOST.fullmatch(host):
+        return f"{value!r} is no host; write it in lower case, without https:// and path"
+    return None
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """Where webhooks may go."""
+
+    hosts: tuple[str, ...] = setting(
+        (),
+        "hosts that webhooks may go to, with the port unless it is 443: ['hooks.example.jp']; [] for none",
+        _hosts,
+    )
+    networks: tuple[str, ...] = setting(
+        (),
+        "networks of your own that those hosts may be in, such as ['10.1.2.0/24']; others that are private "
+        "(loopback, link-local, metadata) are refused, whatever a name says",
+        networks,
+    )
+    ca: str = setting("", "PEM file of the only CA trusted for them; '' trusts the system's CAs")
+    keep_days: int = setting(
+        _POLICY.webhook_days, "days for which deliveries are kept once they are over", between(1, 3_650)
+    )
