@@ -8,6 +8,7 @@ head is read.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -25,8 +26,6 @@ from enroll.hooks import reach
 from enroll.hooks.reach import Target, Unreachable
 from enroll.hooks.states import Answer
 
-# Seconds for a connection, and for all of it.
-_CONNECT, _WHOLE = 5.0, 15.0
 #: Requests to one endpoint at a time.
 AT_ONCE = 4
 # Bytes of a line of an answer's head, and lines.
@@ -46,10 +45,12 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Poster:
-    """How webhooks leave. ``ca``: PEM of the only CA that is trusted; '' for the system's."""
+    """How webhooks leave. ``ca``: PEM of the only CA that is trusted; '' for the system's. ``seconds``: for all
+    of a request, a third of them for its connection; fewer than `store.LEASE`."""
 
     networks: tuple[str, ...] = ()
     ca: str = ""
+    seconds: float = 15.0
     lookup: Lookup | None = None
 
     @asynccontextmanager
@@ -66,7 +67,7 @@ class Poster:
         async with aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=_WHOLE, connect=_CONNECT),
+            timeout=aiohttp.ClientTimeout(total=self.seconds, connect=self.seconds / 3),
             auto_decompress=False,
             trust_env=False,
             read_bufsize=4_096,
@@ -76,18 +77,18 @@ class Poster:
             skip_auto_headers=("Accept-Encoding",),
             headers={"User-Agent": "sekisho-webhook/1"},
         ) as client:
-            yield _Session(client, self.networks)
+            yield _Session(client, self)
 
 
 @dataclass(frozen=True)
 class _Session:
     client: aiohttp.ClientSession
-    networks: tuple[str, ...]
+    way: Poster
 
     async def post(self, to: Target, headers: Mapping[str, str], body: bytes, now: int) -> Answer:
         try:
             # An address instead of a name is asked for nowhere.
-            _check_literal(to.host, self.networks)
+            _check_literal(to.host, self.way.networks)
             sent = {"Content-Type": "application/json", **headers}
             url = URL(to.url, encoded=True)
             async with self.client.post(url, data=body, headers=sent, allow_redirects=False) as answer:
@@ -97,7 +98,7 @@ class _Session:
         except Unreachable as error:
             return Answer(0, str(error))
         except TimeoutError:
-            return Answer(0, f"no answer within {_WHOLE:.0f} seconds")
+            return Answer(0, f"no answer within {self.way.seconds:g} seconds")
         except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
             return Answer(0, _reason(error))
 
@@ -165,9 +166,11 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not good: {why}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"{error.host} is not known to the resolver"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "its answer is none of HTTP, or too long"
     found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    said = found.strerror if isinstance(found, OSError) and found.strerror else type(found).__name__
-    return f"no answer: {said}"
+    number = found.errno if isinstance(found, OSError) else None
+    return f"no answer: {os.strerror(number) if number else type(found).__name__}"
 
 
 def _seconds(text: str, now: int) -> int:

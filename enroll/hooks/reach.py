@@ -20,8 +20,9 @@ _PORT = 443
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
 # What comes behind a host: no fragment, no space, nothing that is not printed.
 _BEHIND = re.compile(r"(?:/[!-~]*)?(?:\?[!-~]*)?")
-# An address of everybody's that machines in Azure find their own metadata at.
-_METADATA = (IPv4Address("168.63.129.16"),)
+# What passes for everybody's: where machines in two clouds find their own metadata (RFC 6890 has the
+# second), and a translator's own networks (RFC 8215).
+_NEVER = tuple(map(ip_network, ("168.63.129.16/32", "192.0.0.0/24", "64:ff9b:1::/48")))
 # Networks whose addresses hold one of IPv4 (RFC 6052, RFC 3056), which is meant.
 _NAT64, _SIX_TO_FOUR = ip_network("64:ff9b::/96"), ip_network("2002::/16")
 
@@ -83,7 +84,8 @@ def permitted(address: str, networks: Sequence[str]) -> bool:
         return False  # with a zone, or none at all
     if any(found in ip_network(each) for each in networks):
         return True
-    return found.is_global and not found.is_multicast and not found.is_reserved and found not in _METADATA
+    public = found.is_global and not found.is_multicast and not found.is_reserved
+    return public and not any(found in each for each in _NEVER)
 
 
 def _meant(found: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ca.storage import Row, Transaction, Values
+from enroll.hooks import endpoints
 from tests import datadirs
 from tests.enroll.acme.acme_world import FQDN, USER, Reply, Site, csr, serve
 
@@ -65,10 +66,18 @@ async def counted(tmp_path: Path) -> AsyncIterator[tuple[Site, Counter[str]]]:
             yield site, storage.seen
 
 
-async def test_an_order_takes_as_few_looks_as_it_can(counted: tuple[Site, Counter[str]]) -> None:
+@pytest.mark.parametrize("endpoints_there", [0, 2])
+async def test_an_order_takes_as_few_looks_as_it_can(
+    counted: tuple[Site, Counter[str]], endpoints_there: int
+) -> None:
     """One transaction a request, two where a serial has to be on disk before it is signed; of an account that
-    signed before there is no look of its own. Many statements more are somebody's decision."""
+    signed before there is no look of its own. Many statements more are somebody's decision. Webhooks take
+    none, whether there are endpoints or not."""
     site, seen = counted
+    ra = replace(site.ra, settings=replace(site.ra.settings, webhook_hosts=("hooks.example.jp",)))
+    for number in range(endpoints_there):
+        told = {"name": f"e{number}x", "url": "https://hooks.example.jp/", "events": ["*"]}
+        await endpoints.add(ra, told, "test", True)
     client = await site.enrolled(quota=9)
     for _ in range(2):  # so that there is a certificate before this one, and the account is known
         await client.certificate(FQDN)
