@@ -1,4 +1,4 @@
-"""A receiver of webhooks for tests: real TLS on loopback, answers that the test says, and what it was sent."""
+"""A receiver of webhooks for tests: real TLS on loopback, answers by the test, and what it was sent."""
 
 from __future__ import annotations
 

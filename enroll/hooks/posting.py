@@ -45,8 +45,8 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Poster:
-    """How webhooks leave. ``ca``: PEM of the only CA that is trusted; '' for the system's. ``seconds``: for all
-    of a request, a third of them for its connection; fewer than `store.LEASE`."""
+    """How webhooks leave. ``ca``: PEM of the only CA that is trusted; '' for the system's. ``seconds``: for
+    all of a request, a third of them for its connection; fewer than `store.LEASE`."""
 
     networks: tuple[str, ...] = ()
     ca: str = ""

@@ -47,6 +47,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "restoring": ("restore",),
     "auditing": ("audit",),
     "reporting": ("report",),
+    "webhooks": ("webhook",),
     "watching": ("session", "audit", "reference"),
 }
 
@@ -65,6 +66,7 @@ _GROUPS: Mapping[str, str] = {
     "eab": "Credentials for automated clients (external account bindings).",
     "mail": "Mails and postcards.",
     "notify": "Renewal mails.",
+    "webhook": "Other systems that are told of what happens, by signed requests.",
     "session": "Who is logged in.",
     "clock": "The machine's clock, and whether it is believed.",
     "restore": "A database that was put back from a copy.",

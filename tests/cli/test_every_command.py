@@ -24,6 +24,7 @@ from enroll.people import applications
 from enroll.requests import issuance
 from gateway.cli.frame import DeploymentCommand
 from gateway.cli.root import whole
+from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import opened_deployment
 from tests.cli.conftest import Ran, Shell
 from tests.cli.test_serving import ready as serving
@@ -137,6 +138,17 @@ DAY = (
     Row("user release KADD1", "user.released"),
     Row("user disable KADD1", "user.disabled"),
     Row("user enable KADD1", "user.enabled"),
+    Row("webhook add billing https://localhost:1/in", "webhook.added"),
+    Row("webhook list"),
+    Row("webhook show billing"),
+    Row("webhook change billing --event request.*", "webhook.changed"),
+    Row("webhook rotate billing", "webhook.rotated"),
+    Row("webhook test billing", "webhook.tested"),
+    Row("webhook deliveries billing"),
+    Row("webhook stop billing --reason leak", "webhook.stopped"),
+    Row("webhook replay {delivery}", "webhook.replayed"),
+    Row("webhook start billing --skip", "webhook.started"),
+    Row("webhook end billing", "webhook.ended"),
     Row("cps --lang en"),
     Row("doctor", failed=None),
     Row("reload", "gateway.reload", failed=True, served=True),
@@ -192,7 +204,7 @@ APART = {
     "restore backup": "it makes another directory: tests/cli/test_backups.py",
 }
 #: What prints a secret, once, and takes it back if nobody could read it (tests/cli/test_output.py).
-TELLS_A_SECRET = {"eab create"}
+TELLS_A_SECRET = {"eab create", "webhook add", "webhook rotate"}
 
 
 def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -305,6 +317,11 @@ def day(
     """
     place, served = tmp_path_factory.mktemp("day"), request.param == "served"
     shutil.copytree(ready, place / "data")
+    settings = place / "data" / FILE_NAME
+    # At an address that is not public: nobody is asked.
+    settings.write_text(
+        re.sub(r"(?<=\n)hosts = \[\](?=\n# networks)", "hosts = ['localhost:1']", settings.read_text())
+    )
     with ExitStack() as stack:
         if served:
             stack.enter_context(serving(place / "data", place))
@@ -317,6 +334,8 @@ def _lived(shell: Shell, place: Path, *, served: bool) -> Day:
     facts, done = _facts(shell, place), []
     for row in DAY:
         before = _newest(shell)
+        if _path(row) == "webhook replay":
+            facts["delivery"] = _given_up(shell)
         # Whoever sets these names somebody else; the trail does not believe it.
         others = {"LOGNAME": "mallory", "USER": "mallory", "SEKISHO_NEW_PASSPHRASE": _NEW}
         if served and _can_be_served(row):
@@ -332,6 +351,18 @@ def _lived(shell: Shell, place: Path, *, served: bool) -> Day:
         expected = row.failed if row.served is None or not served else not row.served
         done.append((replace(row, failed=expected), ran, lines))
     return done
+
+
+def _given_up(shell: Shell) -> str:
+    """The newest delivery, as after its last try."""
+    with sqlite3.connect(shell.data / "sekisho.db") as db:
+        number = db.execute("SELECT max(number) FROM webhook_deliveries").fetchone()[0]
+        db.execute(
+            "UPDATE webhook_deliveries SET state = 'dead', ended_at = happened_at, claimed_until_at = 0"
+            " WHERE number = ?",
+            [number],
+        )
+    return str(number)
 
 
 def _can_be_served(row: Row) -> bool:
@@ -361,6 +392,12 @@ def test_no_command_tells_a_secret_twice(day: Day) -> None:
     )
     letters = [path.read_bytes() for path in (data / "outbox").iterdir()]
     secrets = {made["hmac_key"], *_passwords(letters)}
+    told = (
+        ran.value["endpoint"]["secret"]
+        for row, ran, _ in day
+        if _path(row) in TELLS_A_SECRET - {"eab create"}
+    )
+    secrets |= set(told)
     assert len(secrets) >= 6
     telling = {_path(row) for row, ran, _ in day if any(secret in ran.out + ran.err for secret in secrets)}
     assert telling == TELLS_A_SECRET

@@ -112,6 +112,18 @@ ROWS = {
     "user release": "record asks",
     "user reset-password": "reset_password asks",
     "user show": "search looks",
+    # Where it goes takes two; to stop it, to try it, to send it again takes one.
+    "webhook add": "settings asks",
+    "webhook change": "settings asks",
+    "webhook deliveries": "deliveries looks",
+    "webhook end": "settings asks",
+    "webhook list": "deliveries looks",
+    "webhook replay": "deliveries does",
+    "webhook rotate": "settings asks",
+    "webhook show": "deliveries looks",
+    "webhook start": "settings asks",
+    "webhook stop": "deliveries does",
+    "webhook test": "deliveries does",
 }
 #: What the passphrase opens, whatever one's role is.
 BY_PASSPHRASE = {

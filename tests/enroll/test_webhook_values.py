@@ -1,4 +1,4 @@
-"""Webhooks without a network: which line is which event, how it is signed, where it may go, and when again."""
+"""Webhooks without a network: which line is which event, its signature, where it may go, and when again."""
 
 import ast
 import json
@@ -92,11 +92,11 @@ def test_what_is_told_is_identifiers():
         found = events.of_line(line(action, "12", detail=detail))
         text = found.text()
         assert found.type in events.TYPES
-        assert "\\u5c71" not in text and "example.jp" not in text and "suzuki" not in text
+        assert [each for each in ("\\u5c71", "example.jp", "suzuki") if each in text] == []
         told = json.loads(text)
         assert set(told) == {"type", "timestamp", "data"}
         assert told["timestamp"] == "2026-11-22T03:00:00Z"
-        assert "note" not in told["data"] and "about" not in told["data"]
+        assert not {"note", "about", "mail", "by"} & set(told["data"])
 
 
 @pytest.mark.parametrize(
@@ -216,14 +216,14 @@ def test_a_host_has_to_be_on_the_list():
     for url in ("https://hooks.example.jp/", "https://hooks.example.jp:8443/"):
         reach.check_listed(reach.target(url), settings)
     for url in ("https://other.example.jp/", "https://hooks.example.jp:8444/", "https://a.hooks.example.jp/"):
-        with pytest.raises(Refusal, match="is not on the list; write '.+' into webhooks.hosts"):
+        with pytest.raises(Refusal, match=r"is not on the list; write '.+' into webhooks.hosts"):
             reach.check_listed(reach.target(url), settings)
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),  # noqa: S104
+        *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),
         *("169.254.169.254", "169.254.1.1", "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
         *("224.0.0.1", "255.255.255.255", "240.0.0.1", "198.18.0.1", "203.0.113.5"),
         *("::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1"),
@@ -282,8 +282,8 @@ def test_ten_tries_within_three_days():
     ],
 )
 def test_what_an_answer_means(answer, waits):
-    """2xx is taken, 410 is gone, everything else is tried again; a receiver may have us wait longer, never less,
-    and not for ever."""
+    """2xx is taken, 410 is gone, everything else is tried again; a receiver may have us wait longer, never
+    less, and not for ever."""
     assert wait(1, answer, 0.5) == waits
 
 

@@ -7,6 +7,7 @@ import random
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import standardwebhooks
@@ -117,7 +118,9 @@ async def test_what_happened_is_told_and_a_library_believes_it(tmp_path):
             assert each.path == "/in?of=sekisho"
             assert each.headers["content-type"] == "application/json"
             standardwebhooks.Webhook(secret).verify(each.body, dict(each.headers))
-            assert b"example.jp" not in each.body and "年金".encode("unicode_escape") not in each.body
+            assert not [
+                name for name in (b"example.jp", "年金".encode("unicode_escape")) if name in each.body
+            ]
         (told_of,) = [json.loads(e.body)["data"] for e in receiver.sent if b"certificate.issued" in e.body]
         assert told_of == {
             "serial": issued.serial,
@@ -221,7 +224,7 @@ async def test_kills_lose_nothing(tmp_path):
                 await happened(ra, f"{committed:016}")
                 committed += 1
             before, span = len(receiver.sent), chance.uniform(0, 0.03)
-            with forked(lambda at=ra.now(): deliver_for_ever(tmp_path / "data", at, receiver)) as life:
+            with forked(partial(deliver_for_ever, tmp_path / "data", ra.now(), receiver)) as life:
                 end = time.monotonic() + PATIENCE
                 while len(receiver.sent) == before and life.lives():
                     assert time.monotonic() < end
@@ -455,7 +458,7 @@ async def test_nobody_there_is_said_plainly(tmp_path):
 
 
 async def test_two_secrets_sign_while_one_takes_the_others_place(tmp_path):
-    """For a day, then the new one alone; at once where the old one has leaked. Neither is on disk as it is."""
+    """For a day, then the new one alone; at once where the old one has leaked. None is on disk as it is."""
     now = int(time.time())
     async with told(tmp_path, at=now) as (ra, receiver, first):
         second = (await endpoints.rotate(ra, {"name": "billing", "at_once": False}, "test", True))["secret"]
@@ -498,8 +501,8 @@ def _believed(receiver, *secrets):
 
 
 async def test_where_it_goes_takes_two_and_the_secret_is_told_to_who_asked(tmp_path):
-    """A CA officer proposes, another decides, and who proposed it types it once more: then the secret is told,
-    once. To stop it, to try it, to send again takes one; an auditor looks, the others see nothing."""
+    """A CA officer proposes, another decides, and who proposed it types it once more: then the secret is
+    told, once. To stop it, to try it, to send again takes one; an auditor looks, the others see nothing."""
     async with office(tmp_path) as ra:
         ra = replace(ra, settings=replace(ra.settings, webhook_hosts=("hooks.example.jp",)))
         await ra.database.write(lambda db: operators.add(db, someone("third", Role.CA_OFFICER, at=ra.now())))
@@ -515,7 +518,8 @@ async def test_where_it_goes_takes_two_and_the_secret_is_told_to_who_asked(tmp_p
         await asking.approve(ra, other, made.number)
         assert hooks.endpoints(look(ra.database)) == []
         done = await asking.ask(ra, officer, "webhook.add", payload)
-        assert isinstance(done, Done) and done.result["secret"].startswith("whsec_")
+        assert isinstance(done, Done)
+        assert done.result["secret"].startswith("whsec_")
         assert (await refused(asking.ask(ra, officer, "webhook.add", payload))).code == "conflict"
         number = await viewing.test(ra, officer, "billing")
         assert viewing.delivery(look(ra.database), acting(ra, "auditor"), number)[0].event == "webhook.test"
@@ -528,7 +532,7 @@ async def test_where_it_goes_takes_two_and_the_secret_is_told_to_who_asked(tmp_p
                 viewing.replay_dead(ra, actor, "billing"),
             ):
                 assert (await refused(work)).code == "not_permitted"
-        with pytest.raises(Exception, match="not permitted|may not"):
+        with pytest.raises(Exception, match=r"deliveries"):
             viewing.listed(look(ra.database), acting(ra, "registrar"))
         assert (await refused(viewing.stop(ra, officer, "billing", " "))).field == "reason"
         await viewing.stop(ra, officer, "billing", "it leaks")
@@ -585,7 +589,7 @@ async def test_certificates_that_end_soon_are_told_of_once(tmp_path):
         clock_of(ra).set(ends - 30 * DAY - 60)
         assert await outbox.tell_of_ends(ra) == 0, "not yet, and not by a clock that nobody believes"
     async with (
-        receiving(tmp_path) as receiver,
+        receiving(tmp_path),
         open_office(tmp_path, ends - 30 * DAY - 60, webhook_hosts=()) as ra,
     ):
         from enroll import timekeeping

@@ -42,8 +42,7 @@ class Webhooks:
     )
     networks: tuple[str, ...] = setting(
         (),
-        "networks of your own that those hosts may be in, such as ['10.1.2.0/24']; others that are private "
-        "(loopback, link-local, metadata) are refused, whatever a name says",
+        "networks of your own that they may be in, such as ['10.1.2.0/24']; else none that is not public",
         networks,
     )
     ca: str = setting("", "PEM file of the only CA trusted for them; '' trusts the system's CAs")

@@ -34,7 +34,9 @@ FOUR_EYES = {
     "entered by oneself, or a mail address changed shortly before": {"application.approve"},
     "purge": {"audit.purge"},
     "import": {"user.import", "organisation.import", "import.undo"},
-    "re-enabling": {"organisation.enable", "user.enable", "user.release", "certificate.release", "webhook.start"},
+    "re-enabling": {
+        "organisation.enable", "user.enable", "user.release", "certificate.release", "webhook.start",
+    },
     "paper reissue": {"request.reissue"},
     "more than 10 revocations": {"certificate.revoke.many", "certificate.revoke.bulk"},
     "by the desk": {"user.reset_password", "certificate.revoke"},
