@@ -189,7 +189,7 @@ async def _replay(deployment: Deployment, numbers: tuple[int, ...], name: str | 
     Each has the name that it had (webhook-id), so that a receiver that knows it already can leave it.
     """
     if bool(numbers) == bool(name):
-        hint = "write the numbers of deliveries, or --dead and the name of an endpoint; sekisho webhook deliveries"
+        hint = "write the numbers of deliveries, or --dead and a name: sekisho webhook deliveries"
         raise Refusal("invalid_input", field="delivery", detail=hint)
     if name:
         count = await viewing.replay_dead(deployment.ra, acting(), name)

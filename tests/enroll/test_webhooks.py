@@ -573,7 +573,7 @@ async def test_what_cannot_be_is_refused_when_it_is_asked_for(tmp_path, change, 
 
 async def test_certificates_that_end_soon_are_told_of_once(tmp_path):
     """A month ahead, by a clock that is believed; what is revoked or was told of is not."""
-    async with told(tmp_path) as (ra, receiver, _):
+    async with told(tmp_path) as (ra, _, _):
         serials = []
         for user in ("K12345678", "K12345679"):
             made = await admit(ra, user)
