@@ -9,6 +9,7 @@ from typing import Any
 import ca.store
 from ca.storage import Transaction
 from enroll import store
+from enroll.hooks import viewing as hooks
 from enroll.jobs import viewing as jobs
 from enroll.listings import Letters
 from enroll.operators import applied, asking, letters
@@ -56,6 +57,9 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
     if actor.may(Act.SEARCH) & Verdict.READ:
         for state in ("open", "waiting", "held"):
             found[f"letters_{state}"] = letters.count(db, actor, Letters(state=state))
+    if actor.may(Act.DELIVERIES) & Verdict.READ:
+        needing = hooks.needing(db)
+        found |= {"webhooks_dead": needing.dead, "webhooks_stopped": needing.stopped}
     if actor.may(Act.OPERATORS) & Verdict.READ:
         found["operators"] = len(operators.operators(db))
     return found

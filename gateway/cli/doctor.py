@@ -30,7 +30,7 @@ from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from enroll.refusals import CONFIRM
-from gateway.cli import ageing, approvers, fetching, owners, samples, signers
+from gateway.cli import ageing, approvers, fetching, owners, receivers, samples, signers
 from gateway.cli.finding import Finding, State
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
@@ -415,6 +415,7 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "mail templates": _templates,
     "mail server": _mail_server,
     "mail queue": _queue,
+    "webhooks": receivers.found,
     "register": _register,
     "upstream": _upstream,
     "origin": _apart,

@@ -108,6 +108,9 @@ def words_of(done: recovery.Replayed, data: Path) -> list[str]:
         found.append(f"Users who are not in the copy: {missing}; add them again: sekisho user add")
     if report.operators:
         found.append(f"Operators whom the copy does not have: {' '.join(report.operators)}; add them again")
+    if report.endpoints:
+        named = " ".join(report.endpoints)
+        found.append(f"Webhooks that are stopped, since their secret may be an older one: {named}")
     if report.issuers:
         found.append(
             "Issuing CAs are planned, retired, distrusted or put away again as the journal has it: sekisho "

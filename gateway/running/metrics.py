@@ -47,6 +47,8 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_mails_sent_total": ("counter", "Letters that have left since the beginning"),
     "sekisho_mails_refused_total": ("counter", "Refusals on the way out by the command that was refused"),
     "sekisho_mails_refused_timestamp_seconds": ("gauge", "When a command was refused last"),
+    "sekisho_webhook_endpoints": ("gauge", "Endpoints of webhooks by state"),
+    "sekisho_webhook_deliveries": ("gauge", "Deliveries to endpoints that have not ended, by state"),
     "sekisho_report_expiring": ("gauge", "Certificates that end within 13 weeks, by door"),
     "sekisho_report_pickup": ("gauge", "Requests of people opened within 13 weeks, by what became of them"),
     "sekisho_report_failures": ("gauge", "Reference numbers given out within 13 weeks, by site and code"),

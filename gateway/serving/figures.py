@@ -18,6 +18,9 @@ from ca.publication import list_id
 from ca.signerlink import signer_status
 from ca.storage import Transaction
 from enroll import crls, store
+from enroll.hooks import store as hooks
+from enroll.hooks.states import Delivery as DeliveryState
+from enroll.hooks.states import Endpoint as EndpointState
 from enroll.jst import shown
 from enroll.mail import queue
 from enroll.mail import store as mail_store
@@ -284,7 +287,19 @@ def resident_bytes() -> int:
 
 
 def _counted(db: Transaction, ra: RegistrationAuthority) -> list[Sample]:
-    return [*_counts(db), *_of_letters(db, ra), *reports.samples(db, ra.now())]
+    return [*_counts(db), *_of_letters(db, ra), *_of_webhooks(db), *reports.samples(db, ra.now())]
+
+
+def _of_webhooks(db: Transaction) -> Iterator[Sample]:
+    there = hooks.endpoints(db)
+    for state in EndpointState:
+        count = len([each for each in there if each.state is state])
+        yield "sekisho_webhook_endpoints", {"state": state}, count
+    alive = {each.number for each in there if each.state is not EndpointState.ENDED}
+    counts = hooks.counts(db)
+    for wanted in DeliveryState:
+        number = sum(n for (one, state), n in counts.items() if one in alive and state is wanted)
+        yield "sekisho_webhook_deliveries", {"state": wanted}, number
 
 
 def _counts(db: Transaction) -> Iterator[Sample]:

@@ -125,6 +125,9 @@ WAKES = {
     'sekisho_crl_days{instance="a", issuer="G4"} 7x90': None,
     'sekisho_crl_days{instance="a", issuer="root"} 59x90': "SekishoRootListEnds",
     'sekisho_leader{instance="a"} 0x20': "SekishoNoLeader",
+    'sekisho_webhook_deliveries{instance="a", state="dead"} 1x20': "SekishoWebhooksGivenUp",
+    'sekisho_webhook_deliveries{instance="a", state="waiting"} 9x20': None,
+    'sekisho_webhook_endpoints{instance="a", state="stopped"} 1x20': "SekishoWebhookStopped",
     'sekisho_worker_failing{instance="a", worker="2"} 1x20': "SekishoWorkerFailing",
 }
 

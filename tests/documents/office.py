@@ -247,6 +247,15 @@ def come_back(office: Office) -> None:
     with_operators(office)
 
 
+def list_a_host(office: Office) -> None:
+    """A host of somebody's receiver is on the list."""
+    settings = office.data / FILE_NAME
+    listed = re.sub(
+        r"(?<=\n)hosts = \[\](?=\n# networks)", "hosts = ['hooks.example.jp']", settings.read_text()
+    )
+    settings.write_text(listed)
+
+
 #: Scenarios in which the gateway is running.
 SERVED = {"generation", "passphrase-lost"}
 #: And those in which nobody knows its passphrase.
@@ -270,4 +279,5 @@ HAPPENED = {
     "profiles": write_profiles,
     "clock": set_the_clock,
     "bounced": come_back,
+    "webhooks": list_a_host,
 } | dict.fromkeys(AT_WORK, with_operators)

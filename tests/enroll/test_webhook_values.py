@@ -167,6 +167,29 @@ def test_a_receivers_library_believes_the_signature():
         standardwebhooks.Webhook(signatures.shown(new)).verify(body, old_time)
 
 
+def test_the_receiver_of_the_handbook_takes_what_is_ours_once():
+    """Its sample as it stands there: ours is taken, by either secret, and a second time left; an altered one,
+    an old one and somebody else's are turned away."""
+    page = (ROOT / "docs" / "operations" / "webhooks.md").read_text("utf-8")
+    (source,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    taken, room = [], {}
+    exec(compile(source, "webhooks.md", "exec"), room)
+    room |= {"handle": taken.append}
+    old, new, at, body = b"o" * 32, b"n" * 32, int(time.time()), b'{"type":"request.issued"}'
+    room["SECRETS"][:] = [signatures.shown(new)]
+    receive = room["receive"]
+    for secrets, message, moment, content, status in (
+        ((new,), "msg_1", at, body, 204),
+        ((new, old), "msg_1", at, body, 204),
+        ((new, old), "msg_2", at, body, 204),
+        ((old,), "msg_3", at, body, 401),
+        ((new,), "msg_3", at - 301, body, 400),
+    ):
+        assert receive(signatures.headers(secrets, message, moment, body), content) == status
+    assert receive(signatures.headers((new,), "msg_3", at, body), body + b" ") == 401
+    assert taken == [{"type": "request.issued"}] * 2
+
+
 # -- where it may go -------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ca.errors import ConfigError
+from enroll.hooks import reach
 from enroll.settings import Settings
 from gateway.edge.facts import Limits
 from gateway.serving.config import (
@@ -131,6 +132,14 @@ def test_strings_survive_their_journey() -> None:
         ("[limits]\nhead = -1", "limits.head: write a number above 0"),
         ("[limits]\nheaders = 1.5", "limits.headers: write a whole number, such as 100"),
         ("[protocol]\nhost = 'a.example'", "protocol.host: write one of the hosts of sites.pickup"),
+        ("[webhooks]\nhosts = ['https://a.example']", "'https://a.example' is no host; write it in lower"),
+        ("[webhooks]\nhosts = ['A.example']", "webhooks.hosts: 'A.example' is no host"),
+        ("[webhooks]\nhosts = ['a.example:443']", "'a.example:443': write a port from 1 to 65535, and none"),
+        ("[webhooks]\nhosts = ['a.example:70000']", "'a.example:70000': write a port from 1 to 65535"),
+        ("[webhooks]\nhosts = ['[::1']", "'[::1' is no address; write it as"),
+        ("[webhooks]\nhosts = ['::1']", "'::1' is no host"),
+        ("[webhooks]\nnetworks = ['near']", "webhooks.networks: 'near' is no network"),
+        ("[webhooks]\nkeep_days = 0", "webhooks.keep_days: write a number from 1"),
         ("[log]\nlevel = 'loud'", "log.level: write one of 'debug'"),
         ("[log", "not TOML: "),
     ],
@@ -145,6 +154,15 @@ def test_wrong_values_are_refused_by_name(text: str, message: str) -> None:
 def test_one_port_at_two_addresses() -> None:
     """What listens elsewhere is in nobody's way."""
     assert parse_config("[listen]\nhost = '127.0.0.2'\n[internal]\nport = 8443").internal.port == 8443
+
+
+def test_hosts_of_webhooks_as_endpoints_name_them() -> None:
+    """The twin: with a port where it is another one, and addresses of either kind."""
+    hosts = ("hooks.example.jp", "hooks.example.jp:8443", "192.0.2.7", "[2001:db8::7]", "[2001:db8::7]:8443")
+    config = parse_config(f"[webhooks]\nhosts = {list(hosts)}\nnetworks = ['127.0.0.0/8']")
+    assert settings_of(config).webhook_hosts == config.webhooks.hosts == hosts
+    for host in hosts:
+        reach.check_listed(reach.target(f"https://{host}/in"), settings_of(config))
 
 
 def test_a_whole_number_may_stand_for_seconds() -> None:

@@ -16,6 +16,8 @@ from ca.sealing import open_vaults
 from enroll import crls, replaying, store
 from enroll.acme import credentials
 from enroll.acme import store as acme
+from enroll.hooks import endpoints
+from enroll.hooks import store as hooks
 from enroll.operators import store as operators
 from enroll.operators.roles import Role
 from enroll.operators.states import State as Decision
@@ -105,6 +107,10 @@ async def test_a_replay_brings_back_all_that_must_not_go_backwards(tmp_path):
         open_still = await ra.database.write(lambda db: drawn(db, ra))
         await ra.database.write(lambda db: add_session(db, ra, "s" * 64))
         kid = (await credentials.create(ra, "K00000002", actor="test"))[0].kid
+        listed = replace(ra, settings=replace(ra.settings, webhook_hosts=("hooks.example.jp",)))
+        for name in ("stopped", "leaked", "goes-on"):
+            hook = {"name": name, "url": "https://hooks.example.jp/", "events": ["*"]}
+            await endpoints.add(listed, hook, "test", True)
         issuer = ra.authority.current
         await crls.publish(ra, issuer)
         copied(tmp_path / "data", tmp_path / "copy")
@@ -123,6 +129,8 @@ async def test_a_replay_brings_back_all_that_must_not_go_backwards(tmp_path):
         last = (await crls.publish(ra, issuer)).number
         await sessions.end_all(ra, USER, actor=USER)
         await credentials.withdraw(ra, kid, actor="test")
+        await ra.database.write(lambda db: endpoints.stop(db, ra, "stopped", "operator", by="test"))
+        await endpoints.rotate(ra, {"name": "leaked", "at_once": True}, "test", True)
         await register.disable_user(ra, "K00000001", actor="test")
         numbers = {u: store.user(look(ra.database), u).last_number for u in (USER, LATER)}
         prints = {
@@ -169,6 +177,11 @@ async def test_a_replay_brings_back_all_that_must_not_go_backwards(tmp_path):
         assert (report.revoked, report.held) == ([ends.serial], [waits.serial])
         assert (report.users, report.credentials, done.sessions) == ([LATER], [kid], 1)
         assert report.lists == {issuer.issuer_id: last}
+        states = {each.name: each.state for each in hooks.endpoints(seen)}
+        assert (states, report.endpoints) == (
+            {"stopped": "stopped", "leaked": "stopped", "goes-on": "active"},
+            ["stopped", "leaked"],
+        )
         # And once more: nothing is left to do.
         assert recovery.compare(tmp_path / "data", kept, ra.database) == "level"
         assert recovery.replay(tmp_path / "data", kept, ra).lines == 0

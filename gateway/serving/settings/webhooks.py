@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from enroll.settings import Settings
 from gateway.serving.settings.checks import HOST, PORT, between, networks, setting
 
 _POLICY = Settings()
+_PORT = re.compile(r"(?<=[^:]):[0-9]{1,5}$")
 
 
 def _hosts(value: tuple[str, ...]) -> str | None:
@@ -16,19 +18,21 @@ def _hosts(value: tuple[str, ...]) -> str | None:
 
 
 def _host(value: str) -> str | None:
-    host, colon, port = value.rpartition(":") if not value.endswith("]") else (value, "", "")
-    host = host if colon else value
-    if port and not (port.isascii() and port.isdecimal() and PORT(int(port)) is None and port != "443"):
+    host, _, port = value.rpartition(":") if _PORT.search(value) else (value, "", "")
+    if port and (PORT(int(port)) is not None or port in ("443", f"0{int(port)}")):
         return f"{value!r}: write a port from 1 to 65535, and none for 443"
     if host.startswith("["):
-        try:
-            ipaddress.IPv6Address(host[1:-1])
-        except ValueError:
-            return f"{value!r} is no address; write it as [2001:db8::7]"
-        return None
-    if not HOST.fullmatch(host):
+        return None if _is_address(host) else f"{value!r} is no address; write it as '[2001:db8::7]'"
+    if len(host) > 253 or not HOST.fullmatch(host):
         return f"{value!r} is no host; write it in lower case, without https:// and path"
     return None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return str(ipaddress.IPv6Address(host[1:-1])) == host[1:-1] and host.endswith("]")
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,13 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "organisation.name": ("団体名", "Name"),
         "operator.name": ("運用者ID", "Operator ID"),
         "ca.name": ("認証局", "CA"),
+        "webhook.name": ("Webhookの名前", "Name of the webhook"),
+        "url": ("送信先", "Address"),
+        "events": ("通知するイベント", "Events"),
+        "webhook.state": ("送信", "Deliveries"),
+        "secret": ("署名鍵", "Secret"),
+        "at_once": ("今の署名鍵", "The present secret"),
+        "skip": ("停止中のイベント", "What happened meanwhile"),
         "display": ("表示名", "Called"),
         "roles": ("役割", "Roles"),
         "mail": ("メールアドレス", "Email address"),
@@ -122,6 +129,7 @@ _STOPPED: Text = (
     "stopped: logins, pick-ups and emails of everybody; nothing is revoked",
 )
 _NO_MORE: Text = ("終了（証明書・パスキーも無効）", "ended, with certificates and passkeys")
+_TOLD_ONCE: Text = ("新しいもの（起案者だけに1回表示）", "a new one, shown once to who proposed it")
 _INVITED: Text = ("全員に取得の案内を送る", "everybody is invited to pick another one up")
 #: Kind -> what becomes of what it names.
 EFFECTS: Mapping[str, tuple[Effect, ...]] = MappingProxyType(
@@ -175,6 +183,14 @@ EFFECTS: Mapping[str, tuple[Effect, ...]] = MappingProxyType(
         "clock.confirm": (Effect("clock", ("正しいものとして扱う", "believed"), ("確認待ち", "in doubt")),),
         "audit.purge": (Effect("personal", ("消去（元に戻せない）", "erased, for good"), ("あり", "there")),),
         "operator.end": (Effect("ended_at", _NO_MORE),),
+        "webhook.add": (Effect("secret", _TOLD_ONCE, ("なし", "none")),),
+        "webhook.rotate": (Effect("secret", _TOLD_ONCE, ("現在のもの", "the present one")),),
+        "webhook.start": (Effect("webhook.state", ("送信中", "active")),),
+        "webhook.end": (
+            Effect(
+                "webhook.state", ("終了（送信待ちも破棄。元に戻せない）", "ended for good, with what waits")
+            ),
+        ),
         "operator.code": (
             Effect(
                 "code",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ca.revocation import REASONS as REVOCATION_REASONS
+from enroll.hooks.states import ENDPOINT_LABELS
 from enroll.operators.roles import LABELS as ROLES
 from enroll.operators.roles import Role
 from enroll.operators.viewing import Names
@@ -289,6 +290,10 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         ),
         "roles": _roles,
         "networks": _listed,
+        "events": _listed,
+        "webhook.state": _one_of({str(state): text for state, text in ENDPOINT_LABELS.items()}),
+        "at_once": _either(("すぐに無効", "signs no more"), ("1日間は併用", "signs as well for a day")),
+        "skip": _either(("送信しない", "is not told"), ("送信する", "is told first")),
     }
 )
 

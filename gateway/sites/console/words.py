@@ -202,6 +202,7 @@ ACTS: Mapping[Act, Text] = MappingProxyType(
         Act.CA: ("認証局", "CA"),
         Act.OPERATORS: ("運用者", "Operators"),
         Act.SETTINGS: ("設定", "Settings"),
+        Act.DELIVERIES: ("連携（Webhookの停止・再送・試験）", "Webhooks: stop, send again, try"),
         Act.AUDIT: ("監査", "Audit"),
         Act.REPORTS: ("レポート", "Reports"),
     }
@@ -241,6 +242,11 @@ PROPOSALS: Mapping[str, Text] = MappingProxyType(
         "operator.change": ("運用者の変更", "Change an operator"),
         "operator.end": ("運用者の終了", "End an operator"),
         "operator.code": ("登録用コードの再発行", "Another one-time code"),
+        "webhook.add": ("Webhookの登録", "Add a webhook"),
+        "webhook.change": ("Webhookの変更", "Change a webhook"),
+        "webhook.rotate": ("Webhookの署名鍵の交換", "Another secret of a webhook"),
+        "webhook.start": ("Webhookの再開", "Start a webhook"),
+        "webhook.end": ("Webhookの終了", "End a webhook"),
     }
 )
 #: State of a proposal -> words and the colour of its chip.

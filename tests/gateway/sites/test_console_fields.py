@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from enroll import store
+from enroll.hooks import endpoints
 from enroll.operators import store as operators
 from enroll.operators import viewing
 from enroll.operators.kinds import KINDS
@@ -88,6 +89,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "operator.change": {"name": "suzuki", "changes": {name: _OPERATOR[name] for name in OF_OPERATORS}},
     "operator.end": {"name": "suzuki"},
     "operator.code": {"name": "suzuki"},
+    "webhook.add": {"name": "payroll", "url": "https://hooks.example.jp/", "events": ["*", "request.*"]},
+    "webhook.change": {"name": "billing", "changes": {"url": "https://a.example.jp/", "events": ["*"]}},
+    "webhook.rotate": {"name": "billing", "at_once": True},
+    "webhook.start": {"name": "billing", "skip": True},
+    "webhook.end": {"name": "billing"},
 }
 #: Raw words that people would have to guess at: a name of a field, a code of ours.
 _RAW = re.compile(
@@ -99,6 +105,9 @@ async def _facts(ra: RegistrationAuthority) -> dict[str, tuple[dict[str, Any], d
     """Kind -> payload and what stood there, of somebody who has everything."""
     await admit(ra)
     await ra.database.write(lambda db: operators.add(db, someone("suzuki", "desk", at=ra.now())))
+    hosts = replace(ra, settings=replace(ra.settings, webhook_hosts=("hooks.example.jp",)))
+    hook = {"name": "billing", "url": "https://hooks.example.jp/in", "events": ["certificate.*"]}
+    await endpoints.add(hosts, hook, "test", True)
     (opened,) = store.enrollments_of(look(ra.database), USER)
     made = await applications.apply_reissue(
         ra, USER, "pc_change", channel="paper", actor="operator:suzuki/op"
