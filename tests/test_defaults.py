@@ -59,6 +59,10 @@ letters_per_connection = 100
 per_minute = 1200
 notice_hours = "8:00-20:00"
 hours = ""
+[webhooks]
+hosts = []
+networks = []
+keep_days = 30
 [protocol]
 quota = 200
 [upstream]
@@ -141,6 +145,15 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "enroll.mail.bounces": {"MAX_BYTES": 1_048_576},
     "enroll.mail.delivery": {"_LAST_ANSWER": 5.0, "_RENEWAL": 40.0, "_DISABLED": 3_600},
     "enroll.mail.store": {"LEASE": 120},
+    "enroll.hooks.states": {
+        "WAITS": (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400), "JITTER": 0.1,
+        "LONGEST_WAIT": 86_400,
+    },
+    "enroll.hooks.store": {"LEASE": 60},
+    "enroll.hooks.posting": {"AT_ONCE": 4},
+    "enroll.hooks.endpoints": {"OVERLAP": 86_400, "MOST": 50},
+    "enroll.hooks.signatures": {"SECRET_BYTES": 32},
+    "enroll.hooks.outbox": {"_AT_ONCE": 200, "_MOST_WAITING": 10_000},
     "enroll.mail.queue": {
         "_BACKOFF": (60, 300, 900, 3_600, 14_400), "_HOLD": (60, 300, 900), "_GIVE_UP": 432_000,
         "_UNCLEAR": 3,
