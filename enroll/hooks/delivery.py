@@ -13,8 +13,9 @@ from collections.abc import Callable
 from functools import partial
 
 from ca.storage import Transaction, in_log
-from enroll.hooks import endpoints, outbox, reach, signatures, store
-from enroll.hooks.posting import AT_ONCE, Poster, Session
+from enroll.hooks import endpoints, outbox, posting, reach, signatures, store
+from enroll.hooks.posting import AT_ONCE, Session
+from enroll.hooks.reach import Way
 from enroll.hooks.signatures import PURPOSE
 from enroll.hooks.states import LONGEST_WAIT, WAITS, Answer, wait
 from enroll.hooks.states import Delivery as State
@@ -39,13 +40,13 @@ class Courier:
         self._chance = chance
         self._running: dict[int, asyncio.Task[int]] = {}
 
-    async def look(self, ra: RegistrationAuthority, poster: Poster) -> None:
+    async def look(self, ra: RegistrationAuthority, way: Way) -> None:
         """Queues what happened, and begins what is due."""
         await outbox.write_out(ra)
         for number in await ra.database.read(partial(_with_something_due, at=ra.now())):
             task = self._running.get(number)
             if task is None or task.done():
-                self._running[number] = asyncio.create_task(self._run(ra, poster, number))
+                self._running[number] = asyncio.create_task(self._run(ra, way, number))
 
     async def finish(self) -> int:
         """Waits for all that was begun; returns how many deliveries were tried."""
@@ -57,10 +58,10 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    async def _run(self, ra: RegistrationAuthority, poster: Poster, number: int) -> int:
+    async def _run(self, ra: RegistrationAuthority, way: Way, number: int) -> int:
         tried = 0
         try:
-            async with poster.session() as session:
+            async with posting.opened(way) as session:
                 for _ in range(_ROUNDS):
                     some = await ra.database.write(partial(_take, ra=ra, number=number))
                     if not some:

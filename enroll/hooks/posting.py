@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -23,16 +23,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from enroll.hooks import reach
-from enroll.hooks.reach import Target, Unreachable
+from enroll.hooks.reach import Lookup, Target, Unreachable, Way
 from enroll.hooks.states import Answer
 
 #: Requests to one endpoint at a time.
 AT_ONCE = 4
 # Bytes of a line of an answer's head, and lines.
 _LINE, _LINES = 8_190, 100
-
-#: Host -> its addresses. Raises OSError for a name that has none.
-Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
 class Session(Protocol):
@@ -43,47 +40,37 @@ class Session(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Poster:
-    """How webhooks leave. ``ca``: PEM of the only CA that is trusted; '' for the system's. ``seconds``: for
-    all of a request, a third of them for its connection; fewer than `store.LEASE`."""
-
-    networks: tuple[str, ...] = ()
-    ca: str = ""
-    seconds: float = 15.0
-    lookup: Lookup | None = None
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
-        """Connections are kept for its time and no longer."""
-        context = ssl.create_default_context(cadata=self.ca or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        connector = aiohttp.TCPConnector(
-            limit=AT_ONCE,
-            resolver=_Checked(self.lookup or _looked_up, self.networks),
-            use_dns_cache=False,
-            ssl=context,
-        )
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self.seconds, connect=self.seconds / 3),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=4_096,
-            max_line_size=_LINE,
-            max_field_size=_LINE,
-            max_headers=_LINES,
-            skip_auto_headers=("Accept-Encoding",),
-            headers={"User-Agent": "sekisho-webhook/1"},
-        ) as client:
-            yield _Session(client, self)
+@asynccontextmanager
+async def opened(way: Way) -> AsyncIterator[Session]:
+    """A session. Connections are kept for its time and no longer."""
+    context = ssl.create_default_context(cadata=way.ca or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    connector = aiohttp.TCPConnector(
+        limit=AT_ONCE,
+        resolver=_Checked(way.lookup or _looked_up, way.networks),
+        use_dns_cache=False,
+        ssl=context,
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=way.seconds, connect=way.seconds / 3),
+        auto_decompress=False,
+        trust_env=False,
+        read_bufsize=4_096,
+        max_line_size=_LINE,
+        max_field_size=_LINE,
+        max_headers=_LINES,
+        skip_auto_headers=("Accept-Encoding",),
+        headers={"User-Agent": "sekisho-webhook/1"},
+    ) as client:
+        yield _Session(client, way)
 
 
 @dataclass(frozen=True)
 class _Session:
     client: aiohttp.ClientSession
-    way: Poster
+    way: Way
 
     async def post(self, to: Target, headers: Mapping[str, str], body: bytes, now: int) -> Answer:
         try:

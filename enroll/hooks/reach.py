@@ -7,7 +7,7 @@ at: a name that leads somewhere else a moment later leads nobody there (`posting
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
@@ -29,6 +29,22 @@ _NAT64, _SIX_TO_FOUR = ip_network("64:ff9b::/96"), ip_network("2002::/16")
 
 class Unreachable(Exception):
     """Where something is not to go, in words for operators."""
+
+
+#: Host -> its addresses. Raises OSError for a name that has none.
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How webhooks leave (`posting.py`). ``ca``: PEM of the only CA that is trusted; '' for the system's.
+    ``seconds``: for all of a request, a third of them for its connection; fewer than `store.LEASE`.
+    ``lookup``: None for the system's."""
+
+    networks: tuple[str, ...] = ()
+    ca: str = ""
+    seconds: float = 15.0
+    lookup: Lookup | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from enroll import timekeeping
 from enroll.acme import schema as acme_schema
 from enroll.generations import Chooser
 from enroll.hooks import schema as hooks_schema
-from enroll.hooks.posting import Poster
+from enroll.hooks.reach import Way
 from enroll.jobs import schema as jobs_schema
 from enroll.mail import writing
 from enroll.mail.smtp import Smtp
@@ -71,7 +71,7 @@ class Deployment:
     ra: RegistrationAuthority
     transport: Transport
     #: How webhooks leave.
-    poster: Poster
+    hooks_way: Way
     #: What its settings, keys and certificates are read from, and nothing but that.
     files: Snapshot
 
@@ -193,7 +193,7 @@ def deployment_of(
         templates=writing.read_templates(data / TEMPLATES, files),
     )
     ra, opened = _by_register(ra, opened)
-    ways = transport_of(config.mail, data, files), poster_of(config.webhooks, data, files)
+    ways = transport_of(config.mail, data, files), webhooks_way(config.webhooks, data, files)
     deployment = Deployment(data, config, opened, ra, *ways, files)
     if compare:
         try:
@@ -252,7 +252,7 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
     writing.check_templates(ra.templates)
     ra, opened = _by_register(ra, opened)
     data = deployment.data
-    ways = transport_of(config.mail, data, files), poster_of(config.webhooks, data, files)
+    ways = transport_of(config.mail, data, files), webhooks_way(config.webhooks, data, files)
     return Deployment(data, config, opened, ra, *ways, files)
 
 
@@ -316,10 +316,10 @@ def transport_of(mail: Mail, data: Path, files: Snapshot) -> Transport:
     )
 
 
-def poster_of(webhooks: Webhooks, data: Path, files: Snapshot) -> Poster:
+def webhooks_way(webhooks: Webhooks, data: Path, files: Snapshot) -> Way:
     """How webhooks leave. ConfigError if the CA cannot be read."""
     ca = _trusted("webhooks.ca", data / webhooks.ca, files) if webhooks.ca else ""
-    return Poster(webhooks.networks, ca)
+    return Way(webhooks.networks, ca)
 
 
 def _trusted(setting: str, path: Path, files: Snapshot) -> str:

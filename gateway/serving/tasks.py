@@ -206,7 +206,7 @@ async def _deliver(now: Serving) -> None:
 
 
 async def _tell_others(now: Serving, courier: Courier) -> None:
-    await courier.look(now.deployment.ra, now.deployment.poster)
+    await courier.look(now.deployment.ra, now.deployment.hooks_way)
 
 
 async def _publish(now: Serving, publisher: lists.Publisher) -> None:

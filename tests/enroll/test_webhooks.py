@@ -21,7 +21,8 @@ from enroll import store
 from enroll.hooks import endpoints, outbox, signatures, viewing
 from enroll.hooks import store as hooks
 from enroll.hooks.delivery import Courier
-from enroll.hooks.posting import AT_ONCE, Poster
+from enroll.hooks.posting import AT_ONCE
+from enroll.hooks.reach import Way
 from enroll.hooks.states import TRIES, WAITS, Delivery, Endpoint
 from enroll.operators import actors, asking
 from enroll.operators import store as operators
@@ -54,7 +55,7 @@ async def at_home(host):
 
 
 def way(receiver, **more):
-    return Poster(**{"networks": NEAR, "ca": receiver.ca, "lookup": at_home, **more})
+    return Way(**{"networks": NEAR, "ca": receiver.ca, "lookup": at_home, **more})
 
 
 async def added(ra, receiver, name="billing", events=("*",)):
