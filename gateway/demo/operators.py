@@ -27,7 +27,9 @@ from gateway.serving.deployment import Deployment
 
 #: What the demo's issuing CA for operators is called.
 CA = "CORPORATE-PENSION BUSINESS SERVICE OPERATORS CA"
-_FOLDER, _KEYS, _PURPOSE = "demo-operators", "demo-passkeys.sealed", "demo stand-in"
+#: Where their files are.
+FOLDER = "demo-operators"
+_KEYS, _PURPOSE = "demo-passkeys.sealed", "demo stand-in"
 # What each types as a name, and is called.
 _NAMES = {
     Role.DESK: "madoguchi 窓口 三子",
@@ -69,7 +71,7 @@ async def admit(deployment: Deployment) -> tuple[DemoOperator, ...]:
         await ra.database.write(add)
         host = await ra.database.read(lambda db: actors.of_account(db, "demo", at, host=True, sandbox=True))  # noqa: B023
         issued = await credentials.issue(ra, host, name, P12_PASSWORD, kinds=("ec-p256",))  # made at once
-        file = deployment.data / _FOLDER / f"{name}.p12"
+        file = deployment.data / FOLDER / f"{name}.p12"
         file.parent.mkdir(exist_ok=True)
         write_private(file, issued.p12)
         keys[credential] = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -25,10 +25,11 @@ from ca.files import read_file, write_private
 from ca.profiles import Audience
 from ca.publication import Places, certificate_path, list_path
 from ca.sealing import PassphraseCost
-from gateway.demo import applying, importing, operators, standin
+from gateway.demo import applying, importing, operators, services, standin
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.operators import DemoOperator
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
+from gateway.demo.services import DemoService
 from gateway.demo.upstream import application as example
 from gateway.demo.words import banner
 from gateway.proxy.identity import jwks
@@ -64,6 +65,8 @@ class Sandbox:
     users: tuple[DemoUser, ...]
     #: Empty for a demo that was made before there were any: it has no console.
     operators: tuple[DemoOperator, ...]
+    #: The same: it has no API.
+    services: tuple[DemoService, ...]
 
 
 def demo(data: Path | None, port: int, summary: Path | None, console: Console) -> dict[str, Any]:
@@ -144,9 +147,10 @@ async def _behind(deployment: Deployment, port: int, listening: socket.socket) -
     return runner
 
 
-def demo_config(port: int, upstream: int, *, console: bool = True) -> Config:
+def demo_config(port: int, upstream: int, *, console: bool = True, api: bool = True) -> Config:
     """The configuration of a demo on a port, with the service behind it on another. ``localhost`` is
-    there for clients that resolve no names below it. ``console``: where there are operators."""
+    there for clients that resolve no names below it. ``console``: where there are operators; ``api``: where
+    there are services."""
     default = Config()
     protocol = replace(default.protocol, host="localhost")
     sites = replace(
@@ -154,6 +158,7 @@ def demo_config(port: int, upstream: int, *, console: bool = True) -> Config:
         pickup=("pickup.localhost", "localhost"),
         mailbox=("mailbox.localhost",),
         console=("console.localhost",) if console else (),
+        api=("api.localhost",) if api else (),
     )
     return replace(
         default,
@@ -184,6 +189,7 @@ def summary_of(deployment: Deployment, sandbox: Sandbox, port: int, plain: int) 
         "outbox": str(deployment.outbox.absolute()),
         "users": [asdict(user) for user in sandbox.users],
         "operators": [asdict(each) for each in sandbox.operators],
+        "services": [asdict(each) for each in sandbox.services],
     }
 
 
@@ -206,8 +212,10 @@ async def _sandbox(data: Path, port: int, upstream: int, told: Callable[[str], N
     marker = json.loads(read_file(data / DEMO_MARKER, "demo"))
     users = tuple(DemoUser(**user) for user in marker["users"])
     people = tuple(DemoOperator(**each) for each in marker.get("operators", ()))
-    (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream, console=bool(people))))
-    return Sandbox(data, (data / _PASSPHRASE_FILE).read_text().strip(), users, people)
+    systems = tuple(DemoService(**each) for each in marker.get("services", ()))
+    config = demo_config(port, upstream, console=bool(people), api=bool(systems))
+    (data / FILE_NAME).write_text(toml_of(config))
+    return Sandbox(data, (data / _PASSPHRASE_FILE).read_text().strip(), users, people, systems)
 
 
 async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None], *, existed: bool) -> None:
@@ -225,6 +233,7 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
         try:
             users = await populate(deployment, clock, lambda words: None)
             people = await operators.admit(deployment)
+            systems = await services.admit(deployment)
             await applying.at_the_desk(deployment)
             # That of the day on which its CA was made has ended.
             datadir.renew_root_list(deployment.datadir, SystemClock().seconds())
@@ -234,6 +243,7 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
             "format": 1,
             "users": [asdict(user) for user in users],
             "operators": [asdict(each) for each in people],
+            "services": [asdict(each) for each in systems],
         }
         write_private(data / DEMO_MARKER, json.dumps(marker, ensure_ascii=False).encode())
     except BaseException:

@@ -55,6 +55,8 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
         for each in summary["operators"]:
             people.add_row(each["name"], each["role"], each["p12"])
         console.print(people)
+    for line in api_lines(summary):
+        console.print(line, soft_wrap=True)
     data = summary["data"]
     console.print(f"P12 files: {data}/demo-p12/ (password: {_p12_password(summary)})", soft_wrap=True)
     console.print(
@@ -70,6 +72,20 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
         soft_wrap=True,
     )
     console.print(f"Begin at {summary['sites']['mailbox']}  (mails, and the clock)   Stop: Ctrl-C")
+
+
+def api_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What to type to ask the API: something that is read, and something that becomes a proposal."""
+    if not summary["services"]:
+        return []
+    service, api = summary["services"][0], summary["sites"]["api"]
+    curl = f"curl --cert {service['pem']} --cacert {summary['ca_file']}"
+    body = '{"policy_number": "10000001", "name": "新宿商事", "reason": "契約"}'
+    return [
+        f"The API, as {service['name']} ({service['role']}); what it proposes waits at the console:",
+        f"  {curl} '{api}v1/users?limit=2'",
+        f"  {curl} -H 'Idempotency-Key: try-1' --json '{body}' {api}v1/organisations",
+    ]
 
 
 def hosts_line(summary: Mapping[str, Any]) -> str:
