@@ -23,10 +23,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
 from ca.certificates import to_pem
+from gateway.demo.words import api_lines
 from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, pem_of, process, typed, until
 from tests.datadirs import PASSPHRASE, cheaper
+from tests.documents.blocks import scenarios
 from tests.ports import free_port
 from tests.started import session_of
 
@@ -203,6 +205,7 @@ def test_the_demo_has_somebody_in_each_state(demo: dict[str, Any]) -> None:
         ("help", 200),
         ("mailbox", 200),
         ("console", 403),
+        ("api", 403),
     ],
 )
 def test_every_site_answers(demo: dict[str, Any], site: str, status: int) -> None:
@@ -244,6 +247,37 @@ def test_operators_at_the_console(demo: dict[str, Any]) -> None:
     user = _user(demo, "active")
     got = _get(demo["sites"]["console"], demo["ca_file"], p12=(user["p12"], user["p12_password"]))
     assert (got[0], "このサイトは運用者専用です" in got[2]) == (403, True)
+
+
+def test_the_commands_of_the_apis_page(demo: dict[str, Any], tmp_path: Path) -> None:
+    """docs/operations/api.md, as it stands there: with the service's file, at the API of the summary."""
+    page = Path(__file__).parent.parent.parent / "docs/operations/api.md"
+    (service,) = demo["services"]
+    assert (service["role"], Path(service["p12"]).is_file()) == ("registrar", True)
+    shutil.copy2(service["pem"], tmp_path / "service.pem")
+    shutil.copy2(demo["ca_file"], tmp_path / "ca.pem")
+    (tmp_path / "people.csv").write_text("policy_number,name,mail\n12345678,新人 花子,hanako@example.jp\n")
+    commands = scenarios(page.read_text("utf-8"))[""]
+    assert len(commands) > 5
+    for each in commands:
+        ran = subprocess.run(
+            ["/bin/bash", "-ec", each.command],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "API": demo["sites"]["api"] + "v1"},
+            timeout=60,
+        )
+        assert ran.returncode == 0, (each.command, ran.stderr)
+        each.check(ran.stdout)
+
+
+def test_the_apis_lines_are_printed(demo: dict[str, Any]) -> None:
+    """What the demo says to type for the API works as it stands."""
+    for line in api_lines(demo)[1:]:
+        ran = subprocess.run(["/bin/bash", "-ec", line], capture_output=True, text=True, timeout=60)
+        found = json.loads(ran.stdout)
+        assert "items" in found or found["state"] == "pending", found
 
 
 def test_the_directory_is_on_localhost(demo: dict[str, Any]) -> None:
