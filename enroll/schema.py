@@ -129,7 +129,7 @@ CREATE INDEX enrollments_by_end ON enrollments(not_after_at, door, state)
 -- Reports count by these alone (enroll/reports/store.py), without a look at the rows.
 CREATE INDEX enrollments_opened ON enrollments(created_at, kind, picked_up_at, ended_at, window_ends_at)
     WHERE kind IN ('addition', 'reissue');
-CREATE INDEX enrollments_issued ON enrollments(issued_at, kind, door) WHERE issued_at IS NOT NULL;
+CREATE INDEX enrollments_issued ON enrollments(kind, door, issued_at) WHERE issued_at IS NOT NULL;
 -- And of an organisation by these: its users' rows are all over the table.
 CREATE INDEX enrollments_ending_of ON enrollments(user_id, not_after_at, door, state)
     WHERE state IN ('issued', 'picked_up', 'in_use');

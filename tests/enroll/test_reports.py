@@ -292,9 +292,9 @@ def test_no_report_reads_a_whole_table(tmp_path: Path, policy_number: str | None
             explained = f"EXPLAIN QUERY PLAN {statement}"
             rows = database.read_now(lambda db: db.rows(explained, values))  # noqa: B023
             plan = [str(row["detail"]) for row in rows]
-            assert not [each for each in plan if each.startswith("SCAN") and "COVERING INDEX" not in each], (
-                plan
-            )
+            # A row of nothing but counts is no table.
+            whole = [each for each in plan if each.startswith("SCAN") and each != "SCAN CONSTANT ROW"]
+            assert not [each for each in whole if "COVERING INDEX" not in each], plan
             assert any("COVERING INDEX" in each for each in plan if "users" not in each), (statement, plan)
             if policy_number is not None:
                 assert any("users_by_organisation" in each for each in plan), plan
