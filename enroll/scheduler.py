@@ -6,7 +6,7 @@ Every job can run again, late, or in two processes at once, and does its work on
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -17,14 +17,15 @@ from enroll.hooks import outbox
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
+from enroll.noticing import due_notice, wanted
 from enroll.operators import asking
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.enrollment import SUPERSEDED, Enrollment
 from enroll.requests.opening import open_renewal
-from enroll.requests.states import LIVE, UNFINISHED, WAITING, Event, State
+from enroll.requests.states import LIVE, Event
 from enroll.requests.transitions import apply, end_certificate
-from enroll.settings import DAY, Settings
+from enroll.settings import DAY
 
 log = logging.getLogger("sekisho.scheduler")
 
@@ -164,7 +165,7 @@ def _unnoticed(db: Transaction, ra: RegistrationAuthority, today: date, again: b
         for source, kind in due
         if kind is not None
         and _missing(db, source, kind, again)
-        and _wanted(db, source, kind)
+        and wanted(db, source, kind)
         and (user := store.user(db, source.user_id)) is not None
     ]
 
@@ -183,78 +184,17 @@ def _missing(db: Transaction, source: Enrollment, kind: writing.Kind, again: boo
     return user is not None and user.mail != letter["recipient"]
 
 
-def _wanted(db: Transaction, source: Enrollment, kind: writing.Kind) -> bool:
-    """Whether somebody who may renew a certificate has not done so yet (D6).
-
-    The first notice is for those who have not begun, the second also for those who began and have fetched
-    nothing: without it their certificate would end while they believe that they have renewed.
-    """
-    if source.serial is None or not issuance.entitled(db, source.user_id):
-        return False
-    # A report of theft ends in a reissue, or in nothing: until then there is no renewal to write about.
-    if store.theft_reported(db, source.user_id):
-        return False
-    # It opens no renewal any more: they are invited to another certificate (`people.replacing`).
-    if generations.is_distrusted(db, source.serial):
-        return False
-    renewal = store.renewal_of(db, source.serial)
-    # A client that renews without the mail has a successor and no renewal of ours.
-    return (renewal is None or renewal.state in _OPEN[kind]) and not _has_successor(db, source)
-
-
-#: Notice -> where a renewal stands that it is about.
-_OPEN: Mapping[writing.Kind, frozenset[State]] = {"renewal_30": WAITING, "renewal_7": WAITING | UNFINISHED}
-
-
-def needless(
-    db: Transaction, ra: RegistrationAuthority, renewal: Enrollment, kind: writing.Kind
-) -> str | None:
-    """Why a notice that has waited must not leave any more, in words for operators; None if it may."""
-    source = store.enrollment_of(db, renewal.replaces_serial or "")
-    if source is None or source.state not in LIVE or not _wanted(db, source, kind):
-        return "there is nothing to renew any more"
-    due = due_notice(source, day_of(ra.now()), ra.settings)
-    # R15: after downtime only the second one.
-    return "the second notice has taken its place" if (kind, due) == ("renewal_30", "renewal_7") else None
-
-
-def due_notice(source: Enrollment, today: date, settings: Settings) -> writing.Kind | None:
-    """Which renewal mail a live certificate is due on a day in Japan, sent already or not.
-
-    Automated clients renew by themselves from D-30 on; theirs is only the D-7 mail.
-    """
-    if source.not_after_at is None:
-        return None
-    left = (day_of(source.not_after_at) - today).days
-    if 0 <= left <= settings.reminder_days:
-        return "renewal_7"
-    if settings.reminder_days < left <= settings.renewal_days and source.door == "page":
-        return "renewal_30"
-    return None
-
-
 def _notify_one(
     db: Transaction, ra: RegistrationAuthority, source: Enrollment, kind: writing.Kind, again: bool
 ) -> bool:
     fresh = store.enrollment(db, source.request_id)
     user = store.user(db, source.user_id)
-    if fresh is None or fresh.state not in LIVE or user is None or not _wanted(db, fresh, kind):
+    if fresh is None or fresh.state not in LIVE or user is None or not wanted(db, fresh, kind):
         return False
     if not _missing(db, fresh, kind, again):
         return False
     renewal = open_renewal(db, ra, fresh, door=fresh.door)
     return occasions.renewal_notice(db, ra, user, renewal, fresh, kind, ra.now(), again=True)
-
-
-def _has_successor(db: Transaction, source: Enrollment) -> bool:
-    """Whether a later live certificate of the same name, in hand, makes a renewal needless."""
-    return any(
-        other.common_name == source.common_name
-        and other.not_after_at is not None
-        and other.not_after_at > (source.not_after_at or 0)
-        and other.state in LIVE - UNFINISHED
-        for other in store.enrollments_of(db, source.user_id)
-    )
 
 
 def _close(db: Transaction, ra: RegistrationAuthority, seen: Enrollment) -> None:

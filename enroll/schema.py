@@ -109,6 +109,7 @@ CREATE TABLE enrollments (
     downloads INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
     announced_at INTEGER,
+    opened_at INTEGER,                     -- when its holder first saw the page of a renewal
     submitted_at INTEGER,
     issued_at INTEGER,
     picked_up_at INTEGER,
@@ -126,6 +127,9 @@ CREATE UNIQUE INDEX one_renewal ON enrollments(replaces_serial) WHERE kind = 're
 CREATE INDEX enrollments_following ON enrollments(replaces_serial) WHERE replaces_serial IS NOT NULL;
 CREATE INDEX enrollments_by_end ON enrollments(not_after_at, door, state)
     WHERE state IN ('issued', 'picked_up', 'in_use');
+-- People's, for campaigns, whatever became of them.
+CREATE INDEX enrollments_of_people ON enrollments(not_after_at)
+    WHERE door = 'page' AND not_after_at IS NOT NULL;
 -- Reports count by these alone (enroll/reports/store.py), without a look at the rows.
 CREATE INDEX enrollments_opened ON enrollments(created_at, kind, picked_up_at, ended_at, window_ends_at)
     WHERE kind IN ('addition', 'reissue');

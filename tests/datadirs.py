@@ -25,6 +25,7 @@ from ca.storage import Transaction
 from ca.workers import KeyStock, Workers
 from enroll import timekeeping
 from enroll.acme.schema import SCHEMA as ACME
+from enroll.campaigns.schema import SCHEMA as CAMPAIGNS
 from enroll.generations import Chooser
 from enroll.hooks.schema import SCHEMA as HOOKS
 from enroll.jobs.schema import SCHEMA as JOBS
@@ -47,7 +48,7 @@ START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS, REPEATS, HOOKS]
+SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS, REPEATS, HOOKS, CAMPAIGNS]
 POLICY_NUMBER = "12345678"
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from ca.storage import Transaction, Work
+from enroll.campaigns import working
 from enroll.jobs import store as jobs
 from enroll.jobs.states import Event, State, next_state
 from enroll.jobs.store import Job, Line
@@ -163,6 +164,35 @@ def _serials(db: Transaction, payload: Payload) -> list[Row]:
     return [Row(number, "", {"serial": each}) for number, each in enumerate(payload["serials"], start=1)]
 
 
+# -- reminders -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Reminded:
+    ra: RegistrationAuthority
+    payload: Payload
+
+    def plan(self, row: Row) -> Line | None:
+        return None
+
+    async def work(self, row: Row) -> Work[Line]:
+        ra, payload, number = self.ra, self.payload, int(row.given["number"])
+
+        def work(db: Transaction) -> Line:
+            user_id, result = working.remind(db, ra, payload, number)
+            return Line(row.line, result, user_id)
+
+        return work
+
+    def done(self, row: Row, line: Line) -> None:
+        """Rows know nothing of each other."""
+
+
+def _numbers(db: Transaction, payload: Payload) -> list[Row]:
+    return [Row(line, "", {"number": str(each)}) for line, each in enumerate(payload["numbers"], start=1)]
+
+
+_REMINDING = Kind(_numbers, lambda ra, payload, by: _Reminded(ra, payload))
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "user.import": Kind(
@@ -180,6 +210,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "certificate.revoke.bulk": Kind(
             _serials, lambda ra, payload, by: _Revoked(ra, payload["reason"], by)
         ),
+        "campaign.remind": _REMINDING,
+        "campaign.remind.many": _REMINDING,
     }
 )  # fmt: skip
 

@@ -156,6 +156,17 @@ def end(
     )
 
 
+def rows_of(db: Db, kind: str, by: str, since: int) -> int:
+    """How many rows the jobs of a kind have that were decided in somebody's name since a moment."""
+    row = db.one(
+        "SELECT coalesce(sum(total), 0) FROM jobs"
+        " WHERE kind = :kind AND decided_by = :by AND made_at > :since",
+        {"kind": kind, "by": by, "since": since},
+    )
+    assert row is not None
+    return int(row[0])
+
+
 def done_lines(db: Db, number: int) -> set[int]:
     """The lines that are done."""
     return {int(row[0]) for row in db.rows("SELECT line FROM job_rows WHERE job = :job", {"job": number})}

@@ -16,7 +16,7 @@ from email.policy import SMTP
 from typing import Any
 
 from ca.storage import Transaction
-from enroll import scheduler, store, timekeeping
+from enroll import noticing, store, timekeeping
 from enroll.jst import JST, shown
 from enroll.mail import queue, writing
 from enroll.mail import store as mail_store
@@ -259,7 +259,7 @@ def _stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, n
     state = state_at(enrollment, now) if timekeeping.doubt_now(ra, db) is None else enrollment.state
     gone = f"the request is {state}" if state in ENDED else None
     if gone is None and row["notice"] == Pace.NOTICE:
-        gone = scheduler.needless(db, ra, enrollment, row["kind"])
+        gone = noticing.needless(db, ra, enrollment, row["kind"])
     if gone is not None:
         mail_store.cancelled(db, row["id"], gone)
     return gone is not None

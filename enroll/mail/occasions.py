@@ -117,10 +117,11 @@ def renewal_notice(
     at: int,
     *,
     again: bool = False,
+    cause: str = "",
 ) -> bool:
     """クライアント証明書更新に関するご案内 (R14), once per certificate and kind; False if queued before.
 
-    ``again``: one that never left is queued once more.
+    ``again``: one that never left is queued once more. ``cause``: of one beyond those two.
     """
     values = _common(db, ra, user, ra.settings.renewal_url)
     days = max(0, days_left(source.not_after_at or at, at))
@@ -132,7 +133,7 @@ def renewal_notice(
         "serial": serial_in_chooser(source.serial or ""),
         "not_after": shown(source.not_after_at or at),
     }
-    cause = cause_of_notice(kind, source)
+    cause = cause or cause_of_notice(kind, source)
     return _send(db, ra, kind, user, values, at, cause=cause, request_id=renewal.request_id, again=again)
 
 

@@ -87,6 +87,17 @@ def of_cause(db: Transaction, cause: str) -> Row | None:
     return db.one("SELECT state, sent_at, recipient FROM mails WHERE cause = :cause", {"cause": cause})
 
 
+def last_notice(db: Transaction, user_id: str) -> Row | None:
+    """Of a user's letters about a renewal the newest that was not cancelled: its state, when it was queued
+    last and left, and to whom."""
+    return db.one(
+        "SELECT state, queued_at, sent_at, recipient FROM mails WHERE user_id = :user_id AND channel = 'mail'"
+        " AND kind IN ('renewal_30', 'renewal_7') AND state <> 'cancelled'"
+        " ORDER BY queued_at DESC, id DESC LIMIT 1",
+        {"user_id": user_id},
+    )
+
+
 def mark_bounced(db: Transaction, number: int, at: int, said: str) -> bool:
     """Records that an accepted letter came back; False when it was recorded already."""
     changed = db.execute(

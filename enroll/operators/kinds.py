@@ -16,11 +16,13 @@ from ca.storage import Transaction
 from enroll import generations, purging, store, timekeeping
 from enroll.acme import credentials
 from enroll.hooks import endpoints
+from enroll.campaigns import working
+from enroll.jobs import store as jobs
 from enroll.jobs.kinds import undoable
 from enroll.operators import operating
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, identity_of
-from enroll.operators.roles import MOST_REVOCATIONS, Act
+from enroll.operators.roles import MOST_LETTERS, MOST_REVOCATIONS, Act
 from enroll.people import applications, changes, register, replacing
 from enroll.people.likeness import check_unlike, check_unshared
 from enroll.people.register import Person
@@ -393,6 +395,32 @@ def _check_serials(db: Transaction, ra: RegistrationAuthority, payload: Payload)
             raise Refusal("not_found", field="serial", detail=f"there is no certificate {serial}")
 
 
+# -- campaigns -------------------------------------------------------------------------------------------
+
+
+async def _begin_campaign(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return await working.begin(ra, payload, by)
+
+
+async def _end_campaign(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    return await working.end(ra, payload, by)
+
+
+def _campaign(payload: Payload) -> str:
+    return f"campaign {payload['campaign']}"
+
+
+def _many_letters(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
+    written = jobs.rows_of(db, "campaign.remind", actor.name, ra.now() - DAY)
+    return written + len(payload["numbers"]) > MOST_LETTERS
+
+
+def _reminding(act: Act) -> Kind:
+    about = lambda payload: f"{_campaign(payload)}: {len(payload['numbers'])} letters"  # noqa: E731
+    made = _job_kind(act, "letters to many", about, working.check_reminder)
+    return replace(made, before=working.before)
+
+
 # -- operators -------------------------------------------------------------------------------------------
 
 
@@ -453,6 +481,24 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             lambda payload: f"{len(payload['serials'])} certificates",
             _check_serials,
         ),
+        "campaign.begin": Kind(
+            *(Act.CAMPAIGNS, "letters to many"),
+            lambda payload: str(payload["name"]),
+            lambda db, payload: {},
+            _begin_campaign,
+            working.check_new,
+        ),
+        "campaign.end": Kind(
+            *(Act.CAMPAIGNS, "letters to many"),
+            _campaign,
+            working.before,
+            _end_campaign,
+            working.check_open,
+        ),
+        "campaign.remind": replace(
+            _reminding(Act.CAMPAIGNS), two=_many_letters, beyond="campaign.remind.many"
+        ),
+        "campaign.remind.many": _reminding(Act.LETTERS_MANY),
         "application.approve": replace(
             _application_kind("entered by oneself, or a mail address changed shortly before", _approve),
             two=_own,

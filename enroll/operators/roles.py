@@ -69,6 +69,10 @@ class Act(StrEnum):
     AUDIT = "audit"
     #: Sums of what happened, in which no person is.
     REPORTS = "reports"
+    #: Campaigns of renewal, and what is left of each generation: sums as well.
+    CAMPAIGNS = "campaigns"
+    #: More than `MOST_LETTERS` at a time.
+    LETTERS_MANY = "letters_many"
 
 
 class Verdict(Flag):
@@ -118,10 +122,14 @@ _TABLE: Mapping[Act, tuple[str, str, str, str, str]] = {
     Act.DELIVERIES:       ("-",       "-",       "-",      "yes",      "read"),
     Act.AUDIT:            ("-",       "-",       "own",    "-",        "yes"),
     Act.REPORTS:          ("read",    "read",    "read",   "-",        "read"),
+    Act.CAMPAIGNS:        ("read",    "yes",     "read",   "read",     "read"),
+    Act.LETTERS_MANY:     ("-",       "propose", "decide", "-",        "read"),
 }  # fmt: skip
 
 #: Revocations of one operator within a day; what exceeds that takes two.
 MOST_REVOCATIONS = 10
+#: Reminders of one operator within a day; as above.
+MOST_LETTERS = 50
 
 
 def permitted(roles: Iterable[Role], act: Act, kind: Kind = "person") -> Verdict:

@@ -72,7 +72,9 @@ REFUSED = Count(
 
 def counted(db: Transaction, count: Count, since: int, until: int, at: int) -> Mapping[str, int]:
     """How many there are in each column, of those from one moment on and before another."""
-    within = f"FROM {count.table} WHERE {count.meant} AND {count.moment} >= :since AND {count.moment} < :until"
+    within = (
+        f"FROM {count.table} WHERE {count.meant} AND {count.moment} >= :since AND {count.moment} < :until"
+    )
     told = f"{_sums(count)} {within}"
     if count.ranges:
         each = count.columns.items()

@@ -40,6 +40,7 @@ class Enrollment:
     sealed_key: bytes | None = None
     downloads: int = 0
     announced_at: int | None = None
+    opened_at: int | None = None
     submitted_at: int | None = None
     issued_at: int | None = None
     picked_up_at: int | None = None

@@ -178,4 +178,8 @@ def _look(db: Transaction, ra: RegistrationAuthority, fingerprint: str) -> Renew
     if now < renewable_from(end, ra):
         timekeeping.check(ra, db)
         raise Refusal("not_yet_renewable", at=renewable_from(end, ra))
-    return Renewable(source, open_renewal(db, ra, source, door="page"))
+    renewal = open_renewal(db, ra, source, door="page")
+    if renewal.opened_at is None:
+        # What campaigns count; once, and by the clock of whoever looks.
+        store.mark_opened(db, renewal.request_id, now)
+    return Renewable(source, renewal)

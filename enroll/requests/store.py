@@ -66,6 +66,14 @@ def change_enrollment(db: Db, expected: Enrollment, changed: Enrollment) -> bool
     return done
 
 
+def mark_opened(db: Db, request_id: str, at: int) -> None:
+    """When the page of a renewal was seen for the first time."""
+    db.execute(
+        "UPDATE enrollments SET opened_at = :at WHERE request_id = :request_id AND opened_at IS NULL",
+        {"at": at, "request_id": request_id},
+    )
+
+
 @lru_cache(maxsize=256)
 def _update(columns: tuple[str, ...]) -> str:
     return (

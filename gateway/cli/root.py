@@ -48,6 +48,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "auditing": ("audit",),
     "reporting": ("report",),
     "webhooks": ("webhook",),
+    "campaigning": ("campaign", "ca"),
     "watching": ("session", "audit", "reference"),
 }
 
@@ -64,6 +65,7 @@ _GROUPS: Mapping[str, str] = {
     "profile": "Certificate profiles: what certificates say, and for how long.",
     "ceremony": "The root, on a machine without network: made, used and practised by people with shares.",
     "eab": "Credentials for automated clients (external account bindings).",
+    "campaign": "Campaigns of renewal: who is due, was told, has renewed.",
     "mail": "Mails and postcards.",
     "notify": "Renewal mails.",
     "webhook": "Other systems that are told of what happens, by signed requests.",

@@ -25,6 +25,7 @@ from ca.workers import KeyStock, Workers
 from enroll import schema as enroll_schema
 from enroll import timekeeping
 from enroll.acme import schema as acme_schema
+from enroll.campaigns import schema as campaigns_schema
 from enroll.generations import Chooser
 from enroll.hooks import schema as hooks_schema
 from enroll.hooks.reach import Way
@@ -58,6 +59,7 @@ SCHEMAS = (
     jobs_schema.SCHEMA,
     repeats_schema.SCHEMA,
     hooks_schema.SCHEMA,
+    campaigns_schema.SCHEMA,
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from enroll import scheduler, store
+from enroll import noticing, scheduler, store
 from enroll.jst import day_of
 from enroll.mail import store as mail_store
 from enroll.mail import writing
@@ -314,7 +314,7 @@ async def _lived_through(path, steps):
         await notify(ra, again=True)
         await ra.database.write(lambda db: mail_store.retry(db, ra.now()))
         await asyncio.gather(*(deliver_due(ra, server) for _ in range(3)))
-        due = scheduler.due_notice(enrollment, day_of(ra.now()), ra.settings)
+        due = noticing.due_notice(enrollment, day_of(ra.now()), ra.settings)
         if due is not None and ra.now() <= enrollment.not_after_at:
             assert server.taken[due] == 1
         assert max(server.taken.values(), default=0) <= 1

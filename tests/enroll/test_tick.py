@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from enroll import scheduler, store
+from enroll import noticing, scheduler, store
 from enroll.jst import day_of
 from enroll.mail import store as mail_store
 from enroll.requests import issuance, pickup
@@ -136,8 +136,8 @@ async def test_a_first_notice_that_waited_is_needless_from_midnight_in_japan(ra)
     renewal = store.renewal_of(db, source.serial)
     for at, why in ((midnight - 1, None), (midnight, "the second notice has taken its place")):
         clock_of(ra).set(at)
-        assert scheduler.needless(db, ra, renewal, "renewal_30") == why
-        assert scheduler.needless(db, ra, renewal, "renewal_7") is None
+        assert noticing.needless(db, ra, renewal, "renewal_30") == why
+        assert noticing.needless(db, ra, renewal, "renewal_7") is None
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,6 @@ async def test_which_notice_a_day_is_for(ra, ends, left, kind):
     (found,) = store.enrollments_of(look(ra.database), FLOW)
     source = replace(found, state=State.IN_USE, not_after_at=ends)
     today = date(2029, 11, 22 if ends == 1_889_967_600 else 21) - timedelta(days=left)
-    assert scheduler.due_notice(source, today, ra.settings) == kind
+    assert noticing.due_notice(source, today, ra.settings) == kind
     program = replace(source, door="protocol")
-    assert scheduler.due_notice(program, today, ra.settings) == (kind if kind == "renewal_7" else None)
+    assert noticing.due_notice(program, today, ra.settings) == (kind if kind == "renewal_7" else None)

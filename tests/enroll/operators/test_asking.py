@@ -43,9 +43,13 @@ FOUR_EYES = {
     "operators": {"operator.add", "operator.change", "operator.end", "operator.code"},
     "CA": {"ca.reissue", "clock.confirm"},
     "settings": {"webhook.add", "webhook.change", "webhook.rotate", "webhook.end"},
+    "letters to many": {"campaign.begin", "campaign.end", "campaign.remind", "campaign.remind.many"},
 }  # fmt: skip
 #: Kinds of which somebody may do one alone.
-ALONE = {"user.reset_password", "certificate.revoke", "application.approve", "application.reject"}
+ALONE = {
+    "user.reset_password", "certificate.revoke", "application.approve", "application.reject",
+    "campaign.begin", "campaign.end", "campaign.remind",
+}  # fmt: skip
 USER = "K12345678"
 
 

@@ -26,6 +26,9 @@ EXPECTED = {
     "reports": "read read read no read",
     # Nor that one: to send again to where two have agreed that it goes, or not at all, takes one.
     "deliveries": "no no no yes read",
+    # Not in O3: decided since (docs/DECISIONS.md, O17).
+    "campaigns": "read yes read read read",
+    "letters_many": "no propose decide no read",
 }
 WORDS = {
     "no": set(),
