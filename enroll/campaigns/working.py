@@ -121,11 +121,18 @@ def remindable(db: Transaction, ra: RegistrationAuthority, campaign: Campaign) -
 
 
 def check_reminder(db: Transaction, ra: RegistrationAuthority, payload: Mapping[str, Any]) -> None:
-    """Refusal("invalid_input") for a reminder to nobody; else as `check_open`."""
-    _open(db, payload["campaign"])
+    """Refusal("conflict") for a reminder to nobody; else as `check_open`."""
+    check_open(db, ra, payload)
     if not payload["numbers"]:
         detail = "nobody would get a reminder now: sekisho campaign show NUMBER says why"
         raise Refusal("conflict", field="numbers", detail=detail)
+
+
+def begun_reminding(db: Transaction, ra: RegistrationAuthority, payload: Mapping[str, Any], by: str) -> None:
+    """Says in the trail who has decided a reminder. Refusal as for `check_reminder`."""
+    check_reminder(db, ra, payload)
+    letters = len(payload["numbers"])
+    rooms.audit(db, ra.now(), by, "campaign.reminded", str(payload["campaign"]), letters=letters)
 
 
 def remind(

@@ -49,8 +49,10 @@ class Kind:
     rows: Callable[[Transaction, Payload], list[Row]]
     #: With the payload, and in whose name it is done.
     doing: Callable[[RegistrationAuthority, Payload, str], Doing]
-    #: What happens when it is decided, in the same transaction. Refusal for what cannot be.
-    begun: Callable[[Transaction, RegistrationAuthority, Payload], None] = lambda db, ra, payload: None
+    #: What happens when it is decided, in the same transaction and in whose name. Refusal for what cannot be.
+    begun: Callable[[Transaction, RegistrationAuthority, Payload, str], None] = lambda db, ra, payload, by: (
+        None
+    )
 
 
 # -- imports ---------------------------------------------------------------------------------------------
@@ -129,7 +131,7 @@ def undoable(db: Transaction, number: int) -> Job:
     return found
 
 
-def _mark_undone(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+def _mark_undone(db: Transaction, ra: RegistrationAuthority, payload: Payload, by: str) -> None:
     undoable(db, payload["job"])
     if not jobs.end(db, payload["job"], Event.UNDO, State.UNDONE, ra.now()):
         raise Refusal("conflict", field="job")
@@ -192,7 +194,7 @@ def _numbers(db: Transaction, payload: Payload) -> list[Row]:
     return [Row(line, "", {"number": str(each)}) for line, each in enumerate(payload["numbers"], start=1)]
 
 
-_REMINDING = Kind(_numbers, lambda ra, payload, by: _Reminded(ra, payload))
+_REMINDING = Kind(_numbers, lambda ra, payload, by: _Reminded(ra, payload), working.begun_reminding)
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "user.import": Kind(
@@ -238,5 +240,5 @@ def begin(
     proposal's, and keeps its payload itself. ``job.total`` is counted here."""
     kind = KINDS[job.kind]
     rows = len(kind.rows(db, payload))
-    kind.begun(db, ra, payload)
+    kind.begun(db, ra, payload, job.decided_by)
     return jobs.add(db, replace(job, total=rows), payload if own else None)

@@ -180,7 +180,7 @@ async def _people(
 @_NUMBER
 @click.option("--dry-run", is_flag=True, help="Only say who would get a letter, and why others would not.")
 async def _remind(deployment: Deployment, number: int, dry_run: bool) -> Answer:
-    """Write once more to those who can renew now and have not. Many letters take two people; a job does it."""
+    """Write once more to those who can renew now and have not; many letters take two people."""
     ra = deployment.ra
     due = await ra.database.read_aside(lambda db: working.remindable(db, ra, campaigns.known(db, number)))
     told = {"letters": len(due.numbers)} | {

@@ -38,8 +38,8 @@ NEXT: Mapping[State, Text] = MappingProxyType(
             "make its successor in time: sekisho ca add NAME",
         ),
         State.EARLIER: (
-            "残りの人の更新を待つ。二度と発行しないと決めたら：sekisho ca retire NAME（証明書は期限まで有効）",
-            "wait for renewals; once it is never to issue again: sekisho ca retire NAME (certificates stay good)",
+            "残りの更新を待つ。発行を再開しないと決めたら：sekisho ca retire NAME（証明書は期限まで有効）",
+            "wait for renewals; never to issue again: sekisho ca retire NAME (certificates stay good)",
         ),
         State.RETURNING: (
             "予定の日時に自動で発行を再開する。取りやめる場合：sekisho ca withdraw NAME",

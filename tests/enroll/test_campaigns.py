@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from ca.profiles import Audience
 from ca.storage import Transaction, inserting
-from enroll import campaigns, store
-from enroll.campaigns import VIEWS, Campaign, Counts, working
+from enroll import campaigns, listings, store
+from enroll.campaigns import VIEWS, Campaign, Counts, rollover, working
 from enroll.campaigns import store as statements
 from enroll.jobs import running
 from enroll.jobs import store as jobs
+from enroll.jst import day_of
 from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
@@ -27,7 +30,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests import renewal
 from enroll.requests.enrollment import Enrollment
-from tests.datadirs import POLICY_NUMBER, START, clock_of
+from tests.datadirs import POLICY_NUMBER, START, clock_of, next_generation, open_office
 from tests.enroll.operators.test_asking import acting, acts, office, refused
 from tests.enroll.test_flow import picked_up, print_of
 from tests.enroll.test_reports import POLICIES, register
@@ -375,7 +378,7 @@ async def test_many_letters_take_two(tmp_path: Path) -> None:
         problem = await refused(asking.ask(ra, registrar, "campaign.end", {"campaign": campaign.number}))
         assert problem.detail == f"campaign {campaign.number} is over; begin another: sekisho campaign add"
         told = [each for each in acts(ra, str(campaign.number)) if each.startswith("campaign.")]
-        assert told == ["campaign.ended", "campaign.begun"]
+        assert told == ["campaign.ended", "campaign.reminded", "campaign.begun"]
 
 
 async def test_what_is_over_stays_as_it_was(tmp_path: Path) -> None:
@@ -428,3 +431,64 @@ async def test_who_may(tmp_path: Path) -> None:
         for name in ("desk", "approver", "caofficer", "auditor"):
             problem = await refused(asking.ask(ra, acting(ra, name), "campaign.begin", payload))
             assert problem.code == "not_permitted"
+
+
+# -- generations -------------------------------------------------------------------------------------------
+
+
+def mixed(db: Transaction, issuers: list[str], seed: int) -> None:
+    """Certificates of several issuing CAs in all states, of people and programs."""
+    draw = random.Random(seed)
+    for n in range(12):
+        row = {"user_id": f"K{n}", "policy_number": draw.choice(("1000", "2000")), "name": "x", "mail": "x@y"}
+        row |= {"role": "member", "notice_by": "mail", "password_hash": "", "created_at": 1}
+        row |= {"name_key": "x", "mail_key": "x"}
+        if n == 0:
+            for number in ("1000", "2000"):
+                organisation = {"policy_number": number, "name": f"o{number}", "created_at": 1}
+                db.execute(inserting("organisations", organisation), organisation)
+        db.execute(inserting("users", row), row)
+    for n in range(120):
+        end = START + draw.choice((-1, 0, 1, draw.randrange(-40, 900) * DAY))
+        status = draw.choice(("issued", "issued", "issued", "held", "revoked"))
+        made: dict[str, Any] = {"serial": f"{n:040x}", "issuer_id": draw.choice(issuers), "profile": "p"}
+        made |= {"status": status, "subject_cn": "c", "spki_sha256": "", "not_before_at": 1}
+        made |= {"not_after_at": end, "reserved_at": 1, "template": "", "der": b"", "fingerprint": f"f{n}"}
+        made |= {"held_at": 1 if status == "held" else None, "revoked_at": 1 if status == "revoked" else None}
+        made |= {"revocation_reason": 1 if status == "revoked" else None}
+        made |= {"change_number": None if status == "issued" else n + 1}
+        db.execute(inserting("certificates", made), made)
+        states = ("issued", "picked_up", "in_use", "in_use")
+        row = {"request_id": f"{n:016d}", "kind": "addition", "user_id": f"K{draw.randrange(12)}"}
+        row |= {"state": "revoked" if status == "revoked" else draw.choice(states), "common_name": "c"}
+        row |= {"profile": "p", "door": draw.choice(("page", "page", "protocol")), "revoke_old": "never"}
+        row |= {"created_at": 1, "serial": made["serial"], "not_after_at": end}
+        db.execute(inserting("enrollments", row), row)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_board_equals_the_register(tmp_path: Path, seed: int) -> None:
+    """What is left of each generation, by organisation and by month, and whom its end would hurt, is what the
+    list of its holders says."""
+    async with open_office(tmp_path) as opened:
+        ra = next_generation(opened, "CA-G5", active=False)
+        issuers = [each.issuer_id for each in ra.authority.of(Audience.CLIENTS)]
+        assert len(issuers) == 2
+        await ra.database.write(lambda db: mixed(db, issuers, seed))
+        found = await ra.database.read(lambda db: rollover.board(db, ra, acting_free()))
+        assert [each.issuer.issuer_id for each in found] == issuers
+        assert sum(each.hurt for each in found) > 0
+        for left in found:
+            rows = list(listings.holders(ra.database, left.issuer.issuer_id, ra.now()))
+            assert left.certificates == len(rows) > 0
+            for one in left.organisations:
+                mine = [row for row in rows if row["policy_number"] == one.policy_number]
+                everybody = {(row["user_id"], row["door"]) for row in mine}
+                followed = {(row["user_id"], row["door"]) for row in mine if row["followed"]}
+                assert one.certificates == len(mine)
+                assert (one.holders, one.hurt) == (len(everybody), len(everybody - followed))
+                assert one.last_at == max(row["not_after_at"] for row in mine)
+            months = Counter(day_of(row["not_after_at"]).replace(day=1) for row in rows)
+            assert {month: count for month, count in left.months if count} == months
+            assert [month for month, _ in left.months] == sorted({month for month, _ in left.months})
+            assert left.last_at == max(row["not_after_at"] for row in rows)

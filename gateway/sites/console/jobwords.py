@@ -30,6 +30,8 @@ RESULTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "refused": (("エラー", "refused"), "bad"),
         "undone": (("取消", "taken back"), "good"),
         "revoked": (("失効", "revoked"), "good"),
+        "mailed": (("案内を送信待ちに登録", "letter queued"), "good"),
+        "needless": (("送信不要", "no letter was needed"), "plain"),
     }
 )
 _FIELDS: Mapping[str, Text] = MappingProxyType(
@@ -73,6 +75,10 @@ _WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
         ("conflict", "policy_number"): (
             "この証券番号は別の内容で登録されているか、利用者がいます",
             "the policy number is recorded otherwise, or has users",
+        ),
+        ("conflict", "mail"): (
+            "前回の案内が届かずに戻りました。メールアドレスを確認してください",
+            "the last letter came back: find out the right address",
         ),
         ("user_disabled", "policy_number"): ("団体が利用停止中です", "the organisation is suspended"),
     }

@@ -104,6 +104,10 @@ def subject(kind: str, subject: str, names: Names) -> Text:
         job, _, rest = subject.removeprefix("job ").partition(": ")
         file, _, _ = rest.rpartition(": ")
         return (f"{file}（ジョブ{job}）", f"{file} (job {job})")
+    if kind in ("campaign.end", "campaign.remind", "campaign.remind.many"):
+        number, _, letters = subject.removeprefix("campaign ").partition(": ")
+        count = letters.partition(" ")[0]
+        return (f"キャンペーン{number}" + (f"（{count}通）" if count else ""), subject)
     if kind.startswith("application."):
         return (f"申請 {subject}", f"application {subject}")
     if kind.startswith("organisation."):
@@ -260,6 +264,10 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         "decided_at": _at,
         "disabled_at": _until(_IN_USE, _STOPPED),
         "organisation_disabled_at": _until(_IN_USE, _STOPPED),
+        "first_at": _at,
+        "until_at": _at,
+        "campaign.ended_at": _until(("実施中", "it does"), ("終了", "over")),
+        "numbers": lambda value, _: (f"{len(value)}通", f"{len(value)}"),
         "ended_at": _until(("在任中", "in office"), ("終了", "ended")),
         "taken": _either(("使用済み", "taken"), ("使用できる", "free")),
         "alike": _either(

@@ -142,6 +142,8 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "session": ("ログインを終了しました。", "The session was ended."),
         "cancelled": ("中止しました。処理済みの行はそのままです。", "It was cancelled; what is done stays."),
         "resumed": ("再開しました。", "It goes on."),
+        "begun": ("開始しました。", "It has begun."),
+        "over": ("終了しました。件数はこの時点のものです。", "It is over; its numbers are those of now."),
         "approved": ("承認しました。", "It was approved."),
         "rejected": ("却下しました。", "It was rejected."),
         "withdrawn": ("取り下げました。", "It was taken back."),
@@ -205,6 +207,8 @@ ACTS: Mapping[Act, Text] = MappingProxyType(
         Act.DELIVERIES: ("連携（Webhookの停止・再送・試験）", "Webhooks: stop, send again, try"),
         Act.AUDIT: ("監査", "Audit"),
         Act.REPORTS: ("レポート", "Reports"),
+        Act.CAMPAIGNS: ("更新キャンペーン・認証局の世代", "Campaigns, generations of the CA"),
+        Act.LETTERS_MANY: ("一括の案内", "Letters to many"),
     }
 )
 KINDS: Mapping[str, Text] = MappingProxyType(
@@ -237,6 +241,10 @@ PROPOSALS: Mapping[str, Text] = MappingProxyType(
         "user.import": ("利用者の取込", "Import users"),
         "import.undo": ("取込の取消", "Undo an import"),
         "certificate.revoke.bulk": ("証明書の一括失効（一覧）", "Revoke a list of certificates"),
+        "campaign.begin": ("キャンペーンの開始", "Begin a campaign"),
+        "campaign.end": ("キャンペーンの終了", "End a campaign"),
+        "campaign.remind": ("更新の再案内", "Remind of the renewal"),
+        "campaign.remind.many": ("更新の再案内（一括）", "Remind many of the renewal"),
         "audit.purge": ("記録の個人情報の消去", "Purge the record"),
         "operator.add": ("運用者の登録", "Add an operator"),
         "operator.change": ("運用者の変更", "Change an operator"),

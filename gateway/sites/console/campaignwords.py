@@ -1,0 +1,94 @@
+"""What the console says of campaigns, in Japanese and English."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ca.storage import Row
+from enroll.campaigns import Campaign
+from enroll.jst import day_of
+from gateway.web.words import Text
+
+#: What is counted -> what it is called.
+VIEW_WORDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "due": ("対象", "Due"),
+        "mailed": ("案内済み", "Mailed"),
+        "opened": ("更新画面を表示", "Opened"),
+        "renewed": ("更新済み", "Renewed"),
+        "used": ("新しい証明書で利用", "Used"),
+        "open": ("未更新", "Not yet"),
+        "lapsed": ("期限切れ", "Expired"),
+        "left": ("対象外", "Gone"),
+    }
+)
+#: Why somebody gets no reminder.
+REMINDABLE: Mapping[str, Text] = MappingProxyType(
+    {
+        "early": ("更新できる期間の前", "their renewal period has not begun"),
+        "told": ("案内を送ったばかり（同じ人の別の証明書を含む）", "they had a letter of late"),
+        "bounced": ("前回の案内が不達", "the last letter came back: mend the address first"),
+        "needless": (
+            "案内の対象外（利用停止・盗難の届出など）",
+            "no letter is due (disabled, a theft reported, a newer certificate)",
+        ),
+    }
+)
+#: What is wrong with a campaign that somebody begins, by its field.
+BEGINNING: Mapping[str, Text] = MappingProxyType(
+    {
+        "name": ("名称を1行・500文字以内で入力してください。", "Write a name of one line."),
+        "from": (
+            "対象を指定してください：期間、団体、認証局のいずれか。日付は 2026-05-01 の形式です。",
+            "Say what it is about: days such as 2026-05-01, an organisation or an issuing CA.",
+        ),
+        "to": (
+            "終わりの日は、本日以後かつ始めの日以後にしてください（例：2026-05-01）。",
+            "The last day must be neither past nor before the first (such as 2026-05-01).",
+        ),
+        "organisation": (
+            "この証券番号の団体は登録されていません。番号をご確認ください。",
+            "There is no organisation of this number. Please check it.",
+        ),
+        "ca": ("この認証局はありません。", "There is no such issuing CA."),
+        "every": ("1～90の日数を入力してください。", "Write 1 to 90 days."),
+    }
+)
+_STEPS: Mapping[int, tuple[Text, str]] = MappingProxyType(
+    {
+        0: (("未案内", "no letter yet"), "warn"),
+        1: (("案内済み", "mailed"), "warn"),
+        2: (("更新画面を表示", "opened"), "warn"),
+        3: (("更新済み", "renewed"), "good"),
+        4: (("新しい証明書で利用", "used"), "good"),
+    }
+)
+_GONE: Mapping[int, tuple[Text, str]] = MappingProxyType(
+    {1: (("期限切れ", "expired"), "bad"), 2: (("対象外（失効・再発行・利用停止）", "gone"), "plain")}
+)
+
+
+def step_of(row: Row) -> tuple[Text, str]:
+    """How far a certificate is, and the colour of its chip."""
+    came, gone = int(row["came"]), int(row["gone"])
+    return _GONE[gone] if gone and came < 3 else _STEPS[came]
+
+
+def set_words(found: Campaign, organisation: str, issuer: str) -> Text:
+    """Which certificates it is about."""
+    japanese, english = list[str](), list[str]()
+    if found.first_at is not None or found.until_at is not None:
+        first = "" if found.first_at is None else f"{day_of(found.first_at)}"
+        last = "" if found.until_at is None else f"{day_of(found.until_at - 1)}"
+        japanese.append(f"有効期限 {first}～{last}")
+        english.append(
+            " ".join(["end", *(["from", first] if first else []), *(["to", last] if last else [])])
+        )
+    if found.policy_number is not None:
+        japanese.append(f"{organisation}（{found.policy_number}）")
+        english.append(f"of {organisation} ({found.policy_number})")
+    if found.issuer_id is not None:
+        japanese.append(f"{issuer} が発行")
+        english.append(f"issued by {issuer}")
+    return "、".join(japanese), ", ".join(english)
