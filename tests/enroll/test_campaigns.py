@@ -339,7 +339,9 @@ async def test_who_gets_no_reminder(tmp_path: Path) -> None:
         assert await remind(ra, campaign) == {"mailed": 1}
         await deliver_due(ra, Outbox(ra.database.folder / "outbox"))
         (letter,) = letters(ra)
-        await ra.database.write(lambda db: mail_store.mark_bounced(db, letter["id"], ra.now(), "no such mailbox"))
+        await ra.database.write(
+            lambda db: mail_store.mark_bounced(db, letter["id"], ra.now(), "no such mailbox")
+        )
         clock_of(ra).advance(seconds=8 * DAY)
         assert due(ra, campaign) == working.Remindable((), bounced=1)
         done = await asking.ask(ra, acting(ra, "registrar"), "campaign.remind", payload)
