@@ -15,8 +15,8 @@ import ca.store
 from ca.storage import Transaction
 from enroll import generations, purging, store, timekeeping
 from enroll.acme import credentials
-from enroll.hooks import endpoints
 from enroll.campaigns import working
+from enroll.hooks import endpoints
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import undoable
 from enroll.operators import operating
