@@ -32,6 +32,7 @@ _OPERATOR = {
     "language": "ja",
     "mail": "",
     "account": "",
+    "networks": ["192.0.2.0/24"],
 }
 _ORGANISATION: dict[str, Any] = {
     "policy_number": "99999999", "name": "新団体", "lineages": 2, "issue_password_by": "admin",
