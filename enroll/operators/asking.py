@@ -275,6 +275,12 @@ def _alone(actor: Actor, kind: Kind) -> bool:
     return Verdict.DO in actor.may(kind.act) or (kind.applied_for and actor.decides(kind.act))
 
 
+def untold(db: Transaction, actor: Actor, at: int, kinds: Mapping[str, Kind] = KINDS) -> list[Proposal]:
+    """What somebody has proposed and another approved, and whose secret was not told to the first one yet."""
+    mine = (each for each in operators.undone(db) if each.proposer == actor.identity)
+    return [each for each in mine if kinds[each.kind].told_once and each.expires_at > at]
+
+
 def digest_of(facts: Mapping[str, Any]) -> str:
     """Of what stood there when something was proposed."""
     text = json.dumps(facts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -170,7 +170,7 @@ async def visited(person: Person, path: str = "/me") -> int:
 
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    async with open_office(tmp_path) as opened:
+    async with open_office(tmp_path, webhook_hosts=("hooks.example.jp",)) as opened:
         ra = next_generation(opened, "Operators CA", active=False, audience=Audience.OPERATORS)
         async with serve(
             ra,
@@ -552,6 +552,11 @@ MAY_SEE = {
     "/letters": EVERYBODY - {Role.CA_OFFICER},
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}": EVERYBODY - {Role.CA_OFFICER},
+    # test_console_integrations.py
+    "/integrations": {Role.CA_OFFICER, Role.AUDITOR},
+    "/integrations/new": {Role.CA_OFFICER},
+    "/integrations/deliveries": {Role.CA_OFFICER, Role.AUDITOR},
+    "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}": {Role.CA_OFFICER, Role.AUDITOR},
 }
 #: Path of a form -> who may send it.
 MAY_SEND = {
@@ -561,6 +566,13 @@ MAY_SEND = {
     "/me/passkeys/new": EVERYBODY,
     "/me/passkeys/end": EVERYBODY,
     "/operators/new": {Role.CA_OFFICER},
+    "/integrations/new": {Role.CA_OFFICER},
+    "/integrations/secret": {Role.CA_OFFICER},
+    "/integrations/deliveries": {Role.CA_OFFICER},
+    "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}/test": {Role.CA_OFFICER},
+    "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}/replay": {Role.CA_OFFICER},
+    "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}/stop": {Role.CA_OFFICER},
+    "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}/propose": {Role.CA_OFFICER},
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}/again": {Role.DESK, Role.REGISTRAR},
     "/jobs/{number:[0-9]{1,12}}/cancel": EVERYBODY,
@@ -778,9 +790,10 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-        "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
+"What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
         "Campaigns of renewal", "Begin a campaign", "Generations of the CA", "Search",
-        "Propose an operator", "Letters", "What was sent again",
+        "Propose an operator", "Letters", "What was sent again", "Integrations", "Propose a webhook",
+        "Deliveries of webhooks",
     ]  # fmt: skip
 
 

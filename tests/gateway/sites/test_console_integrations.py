@@ -1,0 +1,226 @@
+"""連携 at the console: a webhook proposed, decided and its secret told once; stopped, tried, sent again."""
+
+from __future__ import annotations
+
+import pytest
+
+from ca.storage import Transaction
+from enroll import store
+from enroll.hooks import endpoints, outbox, viewing
+from enroll.hooks import store as hooks
+from enroll.hooks.states import Delivery, Endpoint
+from enroll.operators import actors
+from enroll.operators import store as operators
+from enroll.operators.actors import By
+from enroll.operators.roles import Role
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
+from tests.gateway.sites.kit import Page
+from tests.gateway.sites.test_console import Office, Person, office
+from tests.looking import look
+
+__all__ = ("office",)
+
+URL = "https://hooks.example.jp/in"
+HERE = "/integrations/webhooks/billing"
+
+
+async def added(ra: RegistrationAuthority, name: str = "billing") -> None:
+    await endpoints.add(ra, {"name": name, "url": URL, "events": ["*"]}, "test", True)
+
+
+async def given_up(ra: RegistrationAuthority, count: int = 1) -> list[int]:
+    """So many deliveries, as after their last try; their numbers."""
+
+    def happen(db: Transaction) -> None:
+        for number in range(count):
+            store.audit(db, ra.now(), "test", "certificate.held", f"{number:016}")
+
+    await ra.database.write(happen)
+    await outbox.write_out(ra)
+
+    def end(db: Transaction) -> list[int]:
+        found = [each for each in hooks.deliveries(db, limit=200) if each.state is Delivery.WAITING]
+        for each in found:
+            said = "answered 500"
+            hooks.settle(
+                db, each, Delivery.DEAD, next_at=ra.now(), ended_at=ra.now(), status=500, result=said
+            )
+        return sorted(each.number for each in found)
+
+    return await ra.database.write(end)
+
+
+def said(page: Page, role: str = "status") -> str:
+    return page.main.one("div", role=role).text
+
+
+def states(ra: RegistrationAuthority) -> dict[int, str]:
+    return {each.number: str(each.state) for each in hooks.deliveries(look(ra.database), limit=200)}
+
+
+async def approved(person: Person, page: Page) -> None:
+    """By another one, with the passkey."""
+    assert page.path.startswith("/proposals/"), page.html
+    done = await person.confirm(await person.at.post(f"{page.path}/approve"))
+    assert said(done) == "承認しました。"
+
+
+async def test_a_webhook_is_proposed_decided_and_its_secret_told_once(office: Office) -> None:
+    """Two people and a passkey each; only who proposed it reads the secret, on one page, once. What was typed
+    wrong comes back with why."""
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    other = await office.admit("second", Role.CA_OFFICER)
+    typed = {"name": "billing", "url": URL, "event-certificate.*": "1", "reason": "支払システムへの連携"}
+    for wrong, words in (
+        ({"url": "http://hooks.example.jp/"}, "webhooks.hosts にあるホスト"),
+        ({"url": "https://other.example.jp/"}, "webhooks.hosts にあるホスト"),
+        ({"name": "B"}, "英小文字で始まる"),
+        ({"event-certificate.*": ""}, "イベントを1つ以上"),
+    ):
+        page = await officer.at.post("/integrations/new", typed | wrong)
+        assert (page.status, words in said(page, "alert")) == (422, True), page.html
+        assert page.main.one("input", id="reason").attributes["value"] == typed["reason"]
+    page = await officer.at.post("/integrations/new", typed)
+    assert "新しいもの（起案者だけに1回表示）" in page.main.text
+    await approved(other, page)
+    assert hooks.endpoints(look(office.served.ra.database)) == []
+    assert "署名鍵を表示する" not in (await other.at.get("/integrations")).buttons()
+    number = page.path.rpartition("/")[2]
+    assert (await other.at.post("/integrations/secret", {"number": number})).status == 404
+    assert "署名鍵を表示する" in (await officer.at.get("/integrations")).buttons()
+    asked = await officer.at.post("/integrations/secret", {"number": number})
+    assert asked.h1 == "パスキーで確認"
+    told = await officer.confirm(asked)
+    secret = told.main.one("code").text
+    assert secret.startswith("whsec_")
+    found = hooks.named(look(office.served.ra.database), "billing")
+    assert found is not None
+    assert (found.events, found.state, found.added_by) == (
+        ("certificate.*",),
+        Endpoint.ACTIVE,
+        "operator:officer",
+    )
+    assert (await officer.at.post("/integrations/secret", {"number": number})).status == 404
+    for path in ("/integrations", HERE, f"/proposals/{number}", "/integrations/deliveries"):
+        page = await officer.at.get(path)
+        assert (page.status, secret in page.html) == (200, False), path
+    page = await officer.at.post("/integrations/new", typed)
+    assert "すでに使われています" in said(page, "alert")
+
+
+async def test_stop_takes_one_and_start_takes_two(office: Office) -> None:
+    """At once, with a reason; started again by somebody else's decision; the auditor sees no button."""
+    ra = office.served.ra
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    other = await office.admit("second", Role.CA_OFFICER)
+    auditor = await office.admit("auditor", Role.AUDITOR)
+    await added(ra)
+    assert ["停止中のWebhook", "0"] in (await auditor.at.get("/")).main.table()
+    page = await auditor.at.get(HERE)
+    assert (page.status, {"停止する", "起案する", "試験送信する"} & set(page.buttons())) == (200, set())
+    assert "理由を入力" in said(await officer.at.post(f"{HERE}/stop", {"reason": " "}), "alert")
+    page = await officer.at.post(f"{HERE}/stop", {"reason": "漏えいの疑い"})
+    assert "停止しました" in said(page)
+    assert ["停止中のWebhook", "1"] in (await auditor.at.get("/")).main.table()
+    assert "今の状態ではできません" in said(await officer.at.post(f"{HERE}/test"), "alert")
+    assert "今の状態ではできません" in said(
+        await officer.at.post(f"{HERE}/stop", {"reason": "もう一度"}), "alert"
+    )
+    page = await officer.at.post(f"{HERE}/propose", {"what": "start", "reason": ""})
+    assert "理由を入力" in said(page, "alert")
+    assert (await officer.at.post(f"{HERE}/propose", {"what": "other", "reason": "x"})).status == 422
+    page = await officer.at.post(f"{HERE}/propose", {"what": "start_skip", "reason": "原因を除いた"})
+    assert "送信しない" in page.main.text
+    assert hooks.named(look(ra.database), "billing").state is Endpoint.STOPPED  # type: ignore[union-attr]
+    await approved(other, page)
+    assert hooks.named(look(ra.database), "billing").state is Endpoint.ACTIVE  # type: ignore[union-attr]
+    page = await officer.at.post(f"{HERE}/propose", {"what": "start", "reason": "x"})
+    assert "今の状態ではできません" in said(page, "alert")
+    page = await officer.at.post(f"{HERE}/propose", {"what": "end", "reason": "契約の終了"})
+    await approved(other, page)
+    page = await officer.at.get(HERE)
+    assert ("終了" in page.main.text, "停止する" in page.buttons()) == (True, False)
+    trail = [each["action"] for each in store.audit_page(look(ra.database), "billing", 20)]
+    assert trail == ["webhook.ended", "webhook.started", "webhook.stopped", "webhook.added"]
+
+
+async def test_what_was_given_up_is_sent_again(office: Office) -> None:
+    """One by one, ticked, or all of an endpoint; the home page counts what the list has; all or nothing."""
+    ra = office.served.ra
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    await added(ra)
+    empty = await officer.at.get("/integrations/deliveries")
+    assert "まだありません" in empty.main.text
+    numbers = await given_up(ra, 3)
+    assert ["送信できなかったWebhook", "3"] in (await officer.at.get("/")).main.table()
+    page = await officer.at.get("/integrations/deliveries?state=dead")
+    assert ("1–3 / 3件" in page.main.text, len(page.main.table())) == (True, 4)
+    assert (
+        "条件に合うものはありません"
+        in (await officer.at.get("/integrations/deliveries?state=delivered")).main.text
+    )
+    assert (await officer.at.get("/integrations/deliveries?state=odd")).status == 422
+    assert (await officer.at.get("/integrations/deliveries?before=x")).status == 422
+    assert (await officer.at.get("/integrations/deliveries?endpoint=none")).status == 404
+    page = await officer.at.post("/integrations/deliveries", {"state": "dead"})
+    assert "再送するものを選択" in said(page, "alert")
+    page = await officer.at.post("/integrations/deliveries", {f"n{numbers[0]}": "1", "state": "dead"})
+    assert (page.path, "再送を始めました" in said(page)) == ("/integrations/deliveries", True)
+    assert list(states(ra).values()).count("waiting") == 1
+    both = {f"n{numbers[0]}": "1", f"n{numbers[1]}": "1"}
+    assert "今の状態ではできません" in said(await officer.at.post("/integrations/deliveries", both), "alert")
+    assert list(states(ra).values()).count("waiting") == 1
+    many = {f"n{number}": "1" for number in range(1, viewing.MOST_CHOSEN + 2)}
+    assert "50件まで" in said(await officer.at.post("/integrations/deliveries", many), "alert")
+    assert "再送を始めました" in said(await officer.at.post(f"{HERE}/replay"))
+    assert set(states(ra).values()) == {"waiting"}
+    page = await officer.at.post(f"{HERE}/test")
+    assert "試験用のイベント" in said(page)
+    assert "webhook.test" in page.main.text
+    assert (await officer.at.post("/integrations/webhooks/nobody/test")).status == 404
+
+
+async def test_a_list_longer_than_a_page(office: Office) -> None:
+    """By a cursor, with how many there are in all; what narrows it stays."""
+    ra = office.served.ra
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    await added(ra)
+    await added(ra, "payroll")
+    await given_up(ra, 60)
+    page = await officer.at.get("/integrations/deliveries?endpoint=billing&state=dead")
+    assert "1–50 / 60件" in page.main.text
+    (further,) = [each.attributes["href"] for each in page.main.all("a") if each.text == "次のページ"]
+    page = await officer.at.get(further)
+    assert ("51–60 / 60件" in page.main.text, len(page.main.table())) == (True, 11)
+
+
+async def test_service_accounts_are_listed(office: Office) -> None:
+    """Systems that work here, with where they come from; people are not among them."""
+    ra = office.served.ra
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    assert "sekisho operator add NAME --service" in (await officer.at.get("/integrations")).main.text
+
+    def work(db: Transaction) -> None:
+        new = operators.Operator(
+            0, "hr", "人事システム", "service", (Role.REGISTRAR,), "", "", "h" * 8, ra.now(), "test",
+            networks=("192.0.2.0/24",),
+        )  # fmt: skip
+        operators.add(db, new)
+
+    await ra.database.write(work)
+    text = (await officer.at.get("/integrations")).main.text
+    assert ("人事システム" in text, "192.0.2.0/24" in text, "officerさん" in text) == (True, True, False)
+
+
+async def test_functions_ask_by_themselves(office: Office) -> None:
+    """The pages are not what keeps anybody out."""
+    ra = office.served.ra
+    await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+    desk = await office.admit("desk", Role.DESK, enrolled=False)
+    actor = await ra.database.read(lambda db: actors.of_operator(db, desk.operator.number, By.CONSOLE))
+    await added(ra)
+    with pytest.raises(Refusal, match="is desk and may not do that"):
+        await viewing.test(ra, actor, "billing")
+    with pytest.raises(Refusal, match="is desk and may not do that"):
+        await ra.database.read(lambda db: viewing.deliveries(db, actor))
