@@ -15,7 +15,7 @@ from enroll.jst import days_before, days_left
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment
 from enroll.settings import DAY, Settings
-from gateway.demo import letters
+from gateway.demo import hooks, letters
 from gateway.demo.people import settle
 from gateway.serving.deployment import Deployment
 from gateway.web import pages
@@ -100,6 +100,7 @@ def application(gate: Gate, deployment: Deployment, clock: OffsetClock) -> web.A
     app.router.add_get("/mail/{name}", one)
     app.router.add_get("/clock", clock_page)
     app.router.add_post("/clock", move)
+    app.router.add_post(hooks.TAKEN, hooks.take)
     return app
 
 

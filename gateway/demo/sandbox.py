@@ -25,7 +25,7 @@ from ca.files import read_file, write_private
 from ca.profiles import Audience
 from ca.publication import Places, certificate_path, list_path
 from ca.sealing import PassphraseCost
-from gateway.demo import applying, importing, operators, services, standin
+from gateway.demo import applying, hooks, importing, operators, services, standin
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.operators import DemoOperator
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
@@ -42,6 +42,7 @@ from gateway.serving.server import run, start_log, stop_signals
 from gateway.serving.settings.behind import Behind
 from gateway.serving.settings.reach import Listen
 from gateway.serving.settings.running import Log
+from gateway.serving.settings.webhooks import Webhooks
 from gateway.serving.upstream import assertion_keys
 from gateway.web.context import Role
 
@@ -168,6 +169,12 @@ def demo_config(port: int, upstream: int, *, console: bool = True, api: bool = T
         rates=_RATES,
         # Its clock is moved by days, at whatever hour the visitor sits there.
         mail=replace(default.mail, notice_hours=""),
+        # Its own mailbox takes them, on this machine.
+        webhooks=Webhooks(
+            hosts=(f"mailbox.localhost:{port}",),
+            networks=("127.0.0.0/8", "::1/128"),
+            ca="servers/ca.pem",
+        ),
         upstream=Behind(addresses=(f"http://{_HOST}:{upstream}",), start="/app/"),
         log=Log(level="warning"),
     )
@@ -234,6 +241,7 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
             users = await populate(deployment, clock, lambda words: None)
             people = await operators.admit(deployment)
             systems = await services.admit(deployment)
+            await hooks.begin(deployment, port)
             await applying.at_the_desk(deployment)
             # That of the day on which its CA was made has ended.
             datadir.renew_root_list(deployment.datadir, SystemClock().seconds())

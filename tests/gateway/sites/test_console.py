@@ -790,7 +790,7 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-"What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
+        "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
         "Campaigns of renewal", "Begin a campaign", "Generations of the CA", "Search",
         "Propose an operator", "Letters", "What was sent again", "Integrations", "Propose a webhook",
         "Deliveries of webhooks",
