@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ca.storage import Transaction
 from enroll import listings, store
-from enroll.audit import PURGED, ranges_of
+from enroll.audit import PURGED, RETIRED, ranges_of
 from enroll.listings import Acts
 from enroll.ra import RegistrationAuthority
 
@@ -22,3 +22,15 @@ async def purge_user(ra: RegistrationAuthority, user_id: str, *, actor: str) -> 
     numbers = [each["id"] for each in listings.audit(ra.database, Acts(user_id=user_id))]
     await ra.database.write(lambda db: purge(db, ra.now(), actor, user_id, numbers))
     return len(numbers)
+
+
+def retire(db: Transaction, at: int, actor: str, before: int) -> int:
+    """Takes away what is older than a moment; the record says so, and goes on from there. Up to which line it
+    was, 0 if nothing is older."""
+    until = store.audit_before(db, before)
+    digest = store.audit_hash(db, until) if until else None
+    if digest is None:
+        return 0
+    store.audit(db, at, actor, RETIRED, "audit", why=f"{until} {digest}")
+    store.retire_audit(db, until)
+    return until

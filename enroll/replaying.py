@@ -27,6 +27,7 @@ from enroll.requests import issuance
 from enroll.requests.enrollment import CESSATION, Enrollment
 from enroll.requests.states import ENDED, Event, State, next_state
 from enroll.requests.transitions import apply, end_certificate
+from enroll.retention import erasing
 
 ACTOR = "restore"
 
@@ -200,6 +201,12 @@ def _user_enabled(replay: Replay, facts: Mapping[str, Any]) -> None:
     store.enable_user(replay.db, facts["user_id"])
 
 
+def _user_erased(replay: Replay, facts: Mapping[str, Any]) -> None:
+    known = store.user(replay.db, facts["user_id"])
+    if known is not None and known.erased_at is None:
+        erasing.erase_user(replay.db, facts["user_id"], facts["at"], actor=ACTOR)
+
+
 def _organisation_disabled(replay: Replay, facts: Mapping[str, Any]) -> None:
     store.disable_organisation(replay.db, facts["policy_number"], facts["at"])
 
@@ -312,6 +319,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "request.ended": _request_ended,
     "generation.ended": _generation,
     "user.disabled": _user_disabled,
+    "user.erased": _user_erased,
     "user.enabled": _user_enabled,
     "organisation.disabled": _organisation_disabled,
     "organisation.enabled": _organisation_enabled,

@@ -44,6 +44,7 @@ CREATE TABLE users (
     password_initial INTEGER NOT NULL DEFAULT 1,
     last_number INTEGER NOT NULL DEFAULT 0, -- the highest 管理番号 given out
     disabled_at INTEGER,
+    erased_at INTEGER,                      -- since when nothing personal is in this row (enroll/retention)
     created_at INTEGER NOT NULL,
     generation INTEGER NOT NULL DEFAULT 0,  -- what programs were given in an earlier one has ended
     generation_at INTEGER,
@@ -81,7 +82,8 @@ CREATE TABLE applications (
     decided_by TEXT,
     note TEXT NOT NULL DEFAULT '',
     request_id TEXT,                       -- of the enrollment it led to
-    rejection TEXT NOT NULL DEFAULT ''    -- why it was turned down: a code
+    rejection TEXT NOT NULL DEFAULT '',   -- why it was turned down: a code
+    erased_at INTEGER                      -- as of users
 );
 CREATE INDEX applications_by_state ON applications(state, submitted_at, id);
 CREATE INDEX applications_by_user ON applications(user_id);
@@ -184,6 +186,7 @@ CREATE TABLE mails (
     queued_at INTEGER NOT NULL DEFAULT 0,  -- last
     sent_at INTEGER,
     held_at INTEGER,                       -- since when it waits for an operator's release
+    erased_at INTEGER,                     -- as of users
     result TEXT NOT NULL DEFAULT '',
     CHECK ((state = 'failed') = (failure <> ''))
 );

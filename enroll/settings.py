@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from enroll.retention.periods import Periods
 
 DAY = 86_400
 
@@ -78,6 +80,8 @@ class Settings:
     webhook_networks: tuple[str, ...] = ()
     #: How long deliveries are kept once they are over.
     webhook_days: int = 30
+    #: How long what is personal is kept.
+    periods: Periods = field(default_factory=Periods)
 
     @property
     def window_seconds(self) -> int:

@@ -114,6 +114,12 @@ copy = ""
 syslog = ""
 [backup]
 warn_hours = 26.0
+[retention]
+people_days = 1827
+letters_days = 400
+applications_days = 1827
+jobs_days = 90
+proposals_days = 1096
 """
 
 #: Module -> name -> value. Seconds, bytes or a number, as the name's own comment says.

@@ -21,6 +21,7 @@ from enroll.people.importing import Organisations, Outcome, Row, Users
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import end_certificate
+from enroll.retention import erasing
 
 Payload = Mapping[str, Any]
 #: Kinds of imports, which come from a file and can be taken back.
@@ -195,6 +196,33 @@ def _numbers(db: Transaction, payload: Payload) -> list[Row]:
 
 
 _REMINDING = Kind(_numbers, lambda ra, payload, by: _Reminded(ra, payload), working.begun_reminding)
+# -- what is personal ------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Erased:
+    ra: RegistrationAuthority
+    before: Mapping[str, int]
+    by: str
+
+    def plan(self, row: Row) -> Line | None:
+        return None
+
+    async def work(self, row: Row) -> Work[Line]:
+        def work(db: Transaction) -> Line:
+            before = self.before[row.given["kind"]]
+            return Line(row.line, *erasing.erase(db, self.ra, row.given, before, actor=self.by))
+
+        return work
+
+    def done(self, row: Row, line: Line) -> None:
+        """Rows know nothing of each other."""
+
+
+def _pieces(db: Transaction, payload: Payload) -> list[Row]:
+    return [Row(number, "", each) for number, each in enumerate(erasing.pieces(payload), start=1)]
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "user.import": Kind(
@@ -214,6 +242,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "campaign.remind": _REMINDING,
         "campaign.remind.many": _REMINDING,
+        "retention.apply": Kind(
+            _pieces, lambda ra, payload, by: _Erased(ra, payload["before"], by)
+        ),
     }
 )  # fmt: skip
 

@@ -24,7 +24,8 @@ _JOBS = (
         begun_at INTEGER,
         ended_at INTEGER,
         ended_by TEXT NOT NULL DEFAULT '',     -- who has cancelled it
-        problem TEXT NOT NULL DEFAULT ''       -- why it failed
+        problem TEXT NOT NULL DEFAULT '',      -- why it failed
+        erased_at INTEGER                      -- as of users
     )
     """,
     "CREATE INDEX jobs_open ON jobs(number) WHERE state IN ('waiting', 'running')",

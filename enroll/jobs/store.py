@@ -34,6 +34,7 @@ class Job:
     ended_at: int | None = None
     ended_by: str = ""
     problem: str = ""
+    erased_at: int | None = None
 
 
 @dataclass(frozen=True)

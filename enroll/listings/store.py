@@ -413,11 +413,12 @@ def beyond(beginning: str) -> str:
 #: Group -> term -> the keys that it finds: a range of an index each, never a part of a text.
 _MATCHES: Mapping[str, Mapping[str, str]] = {
     "users": {
-        "user_id": "SELECT user_id AS found FROM users WHERE user_id >= :{0} AND user_id < :{1}",
+        "user_id": "SELECT user_id AS found FROM users WHERE user_id >= :{0} AND user_id < :{1}"
+        " AND erased_at IS NULL",
         "mail": "SELECT user_id AS found FROM users WHERE mail_key >= :{0} AND mail_key < :{1}",
         "name": "SELECT id AS found FROM search_keys WHERE kind = 'user' AND key >= :{0} AND key < :{1}",
         # Of an organisation that is named in full.
-        "member": "SELECT user_id AS found FROM users WHERE policy_number = :{0}",
+        "member": "SELECT user_id AS found FROM users WHERE policy_number = :{0} AND erased_at IS NULL",
     },
     "organisations": {
         "policy_number": "SELECT policy_number AS found FROM organisations"

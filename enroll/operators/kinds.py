@@ -19,6 +19,7 @@ from enroll.campaigns import working
 from enroll.hooks import endpoints
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import undoable
+from enroll.jst import days_before, shown_day
 from enroll.operators import operating
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, identity_of
@@ -183,6 +184,17 @@ async def _reset_password(ra: RegistrationAuthority, payload: Payload, by: str, 
 
 async def _purge(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
     return {**payload, "purged": await purging.purge_user(ra, payload["user_id"], actor=by)}
+
+
+async def _retire(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
+    at = ra.now()
+    return {"retired": await ra.database.write(lambda db: purging.retire(db, at, by, payload["before"]))}
+
+
+def _check_age(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    """What is younger may not be signed for yet: checkpoints are taken each hour."""
+    if payload["before"] > days_before(ra.now(), 1):
+        raise Refusal("invalid_input", field="before", detail="write an earlier day: these lines are too new")
 
 
 def _user_kind(act: Act, why: str, carry_out: CarryOut) -> Kind:
@@ -385,6 +397,10 @@ def _of_file(payload: Payload) -> str:
     return f"{payload['file']}: {len(payload['rows'])} rows"
 
 
+def _of_periods(payload: Payload) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in payload["counts"].items())
+
+
 def _check_undo(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
     undoable(db, payload["job"])
 
@@ -521,6 +537,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             *(Act.SETTINGS, "CA"), lambda payload: "clock", lambda db, payload: {}, _confirm_clock
         ),
         "audit.purge": _user_kind(Act.PURGE, "purge", _purge),
+        "audit.retire": Kind(
+            *(Act.PURGE, "retirement"),
+            lambda payload: shown_day(payload["before"]),
+            lambda db, payload: {},
+            _retire,
+            _check_age,
+        ),
+        "retention.apply": _job_kind(Act.PURGE, "purge", _of_periods),
         "operator.add": _operator_kind(operating.add, operating.check_new, operating.check_new_is_reached),
         "operator.change": _operator_kind(operating.change, operating.check_change),
         "operator.end": _operator_kind(operating.end, operating.check_there),

@@ -78,7 +78,8 @@ _OPERATORS = (
         decided_at INTEGER,
         note TEXT NOT NULL DEFAULT '',
         result TEXT NOT NULL DEFAULT '{}',     -- JSON: what came of it
-        done_at INTEGER                        -- when all of it was carried out
+        done_at INTEGER,                       -- when all of it was carried out
+        erased_at INTEGER                      -- as of users
     )
     """,
     "CREATE INDEX proposals_open ON proposals(expires_at) WHERE state = 'pending'",

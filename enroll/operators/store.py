@@ -79,6 +79,7 @@ class Proposal:
     note: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
     done_at: int | None = None
+    erased_at: int | None = None
 
 
 @dataclass(frozen=True)

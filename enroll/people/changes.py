@@ -120,6 +120,8 @@ def _change_user(
     db: Transaction, ra: RegistrationAuthority, user_id: str, changes: Mapping[str, Any], actor: str
 ) -> store.User:
     before = _user(db, user_id)
+    if before.erased_at is not None:
+        raise Refusal("conflict", field="user_id", detail=f"user {user_id} was erased: add the person anew")
     known = {name: getattr(before, name) for name in OF_USERS} | _known(changes, OF_USERS)
     person = check_person(Person(user_id=user_id, **known))
     after = replace(before, **{name: getattr(person, name) for name in OF_USERS})

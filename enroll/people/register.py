@@ -319,8 +319,13 @@ async def enable_user(ra: RegistrationAuthority, user_id: str, *, actor: str) ->
     """
 
     def work(db: Transaction) -> None:
-        if store.user(db, user_id) is None:
+        known = store.user(db, user_id)
+        if known is None:
             raise Refusal("not_found", field="user_id")
+        if known.erased_at is not None:
+            raise Refusal(
+                "conflict", field="user_id", detail=f"user {user_id} was erased: add the person anew"
+            )
         if not store.enable_user(db, user_id):
             raise Refusal("conflict", field="user_id", detail=f"user {user_id} is not disabled")
         store.audit(db, ra.now(), actor, "user.enabled", user_id)

@@ -66,6 +66,8 @@ class User:
     last_number: int
     created_at: int
     disabled_at: int | None = None
+    #: Since when nothing personal is here (`enroll/retention`).
+    erased_at: int | None = None
     #: Counts how often everything that lets programs act for the user was ended, and when last.
     generation: int = 0
     generation_at: int | None = None
@@ -112,6 +114,7 @@ class Application:
     request_id: str | None = None
     #: Why it was turned down: a code of `applications.REJECTIONS`.
     rejection: str = ""
+    erased_at: int | None = None
 
 
 # -- organisations and users ---------------------------------------------------------------------

@@ -18,7 +18,6 @@ from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import Given, InputFile, OutputFile, actor, write
 from gateway.cli.frame import (
     ASKS,
-    DOES,
     READS,
     Answer,
     answer,
@@ -119,18 +118,19 @@ async def _export(deployment: Deployment, file: Path) -> Answer:
     )
 
 
-@deployment_command(_AUDIT, "retire", Act.PURGE, DOES)
+@deployment_command(_AUDIT, "retire", Act.PURGE, ASKS)
 @click.option("--before", type=_DAY, required=True, metavar="DAY", help="Lines of earlier days, in Japan.")
 async def _retire(deployment: Deployment, before: datetime) -> Answer:
     """Take away what is older than a day. The rest stays verifiable; export it first."""
-    ra, by = deployment.ra, actor()
     moment = start_of(before.date())
-    until = await ra.database.read(lambda db: store.audit_before(db, moment))
-    if not until:
+    if not await deployment.ra.database.read(lambda db: store.audit_before(db, moment)):
         return answer({"retired": 0}, "Nothing is older.")
     # Signed for first: what is gone cannot be looked at any more.
     await record.take(deployment)
-    await ra.database.write(lambda db: record.retire(db, ra.now(), by, until))
+    found = await asked(deployment, "audit.retire", {"before": moment})
+    if isinstance(found, Proposed):
+        return proposed(found)
+    until = found.result["retired"]
     return answer({"retired": until}, f"Taken away: all lines up to {until}")
 
 

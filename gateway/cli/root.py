@@ -46,6 +46,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "backups": ("backup", "drill", "restore"),
     "restoring": ("restore",),
     "auditing": ("audit",),
+    "retention": ("retention",),
     "reporting": ("report",),
     "webhooks": ("webhook",),
     "campaigning": ("campaign", "ca"),
@@ -73,6 +74,7 @@ _GROUPS: Mapping[str, str] = {
     "clock": "The machine's clock, and whether it is believed.",
     "restore": "A database that was put back from a copy.",
     "audit": "Who did what, and when.",
+    "retention": "How long what is personal is kept, and what is over.",
     "reference": "Numbers that people read to the help desk.",
     "passphrase": "The passphrase that seals the keys.",
 }

@@ -16,13 +16,14 @@ from typing import Any
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.profiles import CLIENTS, Profile
+from enroll.retention.periods import Periods
 from enroll.settings import Settings
 from gateway.edge.facts import Limits
 from gateway.serving.rates import Rates
 from gateway.serving.settings.behind import Behind
 from gateway.serving.settings.checks import HOURS, Check
 from gateway.serving.settings.enrollment import Operator, Policy, Protocol, Timekeeping
-from gateway.serving.settings.keeping import Backups, Copying
+from gateway.serving.settings.keeping import Backups, Copying, Retention
 from gateway.serving.settings.mail import Mail
 from gateway.serving.settings.profiles import commented, parse_profiles
 from gateway.serving.settings.reach import Internal, Listen, Revocation, Sites, Tls
@@ -67,6 +68,7 @@ class Config:
     operators: Operators = field(default_factory=Operators)
     journal: Copying = field(default_factory=Copying)
     backup: Backups = field(default_factory=Backups)
+    retention: Retention = field(default_factory=Retention)
     tokens: Mapping[str, TokenTable] = field(default_factory=dict)
     keys: Mapping[str, KeyTable] = field(default_factory=dict)
     #: The operator's own profiles, by name: no section, but a table for each.
@@ -153,6 +155,12 @@ def settings_of(config: Config) -> Settings:
         webhook_hosts=config.webhooks.hosts,
         webhook_networks=config.webhooks.networks,
         webhook_days=config.webhooks.keep_days,
+        periods=Periods(
+            **{
+                each.name.removesuffix("_days"): getattr(config.retention, each.name)
+                for each in fields(config.retention)
+            }
+        ),
     )
 
 

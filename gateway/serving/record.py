@@ -24,10 +24,9 @@ from ca.journal import BrokenJournal
 from ca.memory import Memory
 from ca.signerlink import Message, RemoteSigner
 from ca.signing import NoSignature
-from ca.storage import Storage, Transaction
+from ca.storage import Storage
 from enroll import store
 from enroll.audit import (
-    RETIRED,
     Checkpoint,
     Line,
     Trouble,
@@ -217,12 +216,3 @@ async def head(deployment: Deployment) -> Mapping[str, Any]:
     """The last line of an export: a checkpoint that is taken now, and the key for it. ConfigError."""
     made = await take(deployment)
     return {**json.loads(written(made)), "key": await asyncio.to_thread(public_key, deployment)}
-
-
-def retire(db: Transaction, at: int, actor: str, until: int) -> None:
-    """Takes away what is older, up to a line; the record says so, and goes on from its hash."""
-    digest = store.audit_hash(db, until)
-    if digest is None:
-        raise ConfigError(f"there is no line {until}; see which there are: sekisho audit show")
-    store.audit(db, at, actor, RETIRED, "audit", why=f"{until} {digest}")
-    store.retire_audit(db, until)

@@ -123,6 +123,8 @@ DAY = (
     Row("audit adopt", "audit.adopted"),
     Row("audit purge KADD1", "audit.purged"),
     Row("audit retire --before 2020-01-01"),
+    Row("retention show"),
+    Row("retention apply --dry-run"),
     # Of a database that is level: what a replay does is tests/gateway/test_recovery.py's.
     Row("restore replay", served=False),
     Row("restore key {key}"),

@@ -17,7 +17,7 @@ from ca.sealing import open_vaults
 from enroll import audit, store
 from enroll.audit import BEGINNING, Checkpoint, Line, Trouble, checkpoints_in, ranges_of, verify
 from enroll.operators import store as operators
-from enroll.purging import purge
+from enroll.purging import purge, retire
 from gateway.serving import record, recovery
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office
 from tests.engines import IN_A_FILE
@@ -205,8 +205,9 @@ async def test_what_people_do_is_one_chain(tmp_path):
         purged = {each["id"]: each["detail"] for each in store.audit_page(look(ra.database), None, 1_000)}
         assert all(purged[number] == {} for number in about)
         assert troubles(tmp_path, ra) == []
-        await ra.database.write(lambda db: record.retire(db, at, "operator:ann", 2))
-        assert next(each.id for each in record.lines(ra.database)) == 3
+        until = await ra.database.write(lambda db: retire(db, at, "operator:ann", at + 1))
+        assert (until, next(each.id for each in record.lines(ra.database))) == (before + 1, before + 2)
+        assert await ra.database.write(lambda db: retire(db, at, "operator:ann", at - 99)) == 0
         assert troubles(tmp_path, ra) == []
         tamper(ra, "UPDATE audit SET detail = NULL, salt = NULL WHERE action = 'audit.retired'")
         assert [each.what for each in troubles(tmp_path, ra)] == [

@@ -1,10 +1,11 @@
-"""What is kept elsewhere, so that it is there when this machine is not."""
+"""What is kept elsewhere, for when this machine is gone, and how long what is personal is kept here."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from enroll.retention.periods import Periods
 from gateway.serving.settings.checks import between, directory_or_none, setting
 
 _SYSLOG = re.compile(r"(tcp|udp)://[A-Za-z0-9.\[\]:-]+:\d{1,5}|unix:/.+")
@@ -37,4 +38,24 @@ class Backups:
         26.0,
         "hours after which the last good one is too old: log, /readyz, doctor; 0: never",
         between(0, 8_760),
+    )
+
+
+_PERIODS, _LONG = Periods(), between(0, 36_525)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what is personal is kept (sekisho retention); 0: for good."""
+
+    people_days: int = setting(
+        _PERIODS.people, "days after a user was ended until nothing personal of who left is here", _LONG
+    )
+    letters_days: int = setting(_PERIODS.letters, "days of a letter's recipient and text", _LONG)
+    applications_days: int = setting(
+        _PERIODS.applications, "days of names and addresses in applications that were decided", _LONG
+    )
+    jobs_days: int = setting(_PERIODS.jobs, "days of the rows of an import", _LONG)
+    proposals_days: int = setting(
+        _PERIODS.proposals, "days of names, addresses and reasons in proposals", _LONG
     )

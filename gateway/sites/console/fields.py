@@ -108,6 +108,12 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "quota": ("同時に有効な枚数の上限", "Certificates at a time"),
         "clock": ("サーバーの時計", "The machine's clock"),
         "people": ("証明書を持つ人", "Who has its certificates"),
+        "audit.before": ("この日より前の記録", "Lines of days before"),
+        "lines": ("監査記録の行", "Lines of the trail"),
+        "retention.counts": ("期間を過ぎたもの", "What is over"),
+        "retention.before": ("この日時まで", "Up to"),
+        "retention.people": ("退いた利用者", "Who left"),
+        "retention.ranges": ("番号の範囲", "Numbers"),
         "account": ("マシンのアカウント", "Account of the machine"),
         "networks": ("接続元", "Comes from"),
         "operator.language": ("言語", "Language"),
@@ -116,6 +122,7 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "added_at": ("登録日時", "Added"),
         "added_by": ("登録者", "Added by"),
         "ended_at": ("在任", "In office"),
+        "erased_at": ("個人情報の消去", "Personal data erased"),
         "ended_by": ("終了の操作者", "Ended by"),
     }
 )
@@ -190,6 +197,12 @@ EFFECTS: Mapping[str, tuple[Effect, ...]] = MappingProxyType(
         ),
         "clock.confirm": (Effect("clock", ("正しいものとして扱う", "believed"), ("確認待ち", "in doubt")),),
         "campaign.end": (Effect("campaign.ended_at", ("終了（再開できない）", "over, for good")),),
+        "audit.retire": (
+            Effect("lines", ("消去（元に戻せない）", "taken away, for good"), ("あり", "there")),
+        ),
+        "retention.apply": (
+            Effect("personal", ("消去（元に戻せない）", "erased, for good"), ("あり", "there")),
+        ),
         "audit.purge": (Effect("personal", ("消去（元に戻せない）", "erased, for good"), ("あり", "there")),),
         "operator.end": (Effect("ended_at", _NO_MORE),),
         "webhook.add": (Effect("secret", _TOLD_ONCE, ("なし", "none")),),
@@ -210,6 +223,16 @@ EFFECTS: Mapping[str, tuple[Effect, ...]] = MappingProxyType(
     }
 )
 
+#: What has a period of its own (`enroll/retention/periods.py`).
+PERIODS: Mapping[str, Text] = MappingProxyType(
+    {
+        "people": ("退いた利用者", "people who left"),
+        "letters": ("メール・はがき", "letters"),
+        "applications": ("申請", "applications"),
+        "jobs": ("ジョブ", "jobs"),
+        "proposals": ("提案", "proposals"),
+    }
+)
 #: When the present certificates end.
 ENDS: Mapping[str, Text] = MappingProxyType(
     {

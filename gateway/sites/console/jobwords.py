@@ -32,6 +32,7 @@ RESULTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "revoked": (("失効", "revoked"), "good"),
         "mailed": (("案内を送信待ちに登録", "letter queued"), "good"),
         "needless": (("送信不要", "no letter was needed"), "plain"),
+        "erased": (("消去", "erased"), "good"),
     }
 )
 _FIELDS: Mapping[str, Text] = MappingProxyType(

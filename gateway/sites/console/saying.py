@@ -23,6 +23,7 @@ from gateway.sites.console.fields import (
     NESTED,
     NONE,
     PASSWORD_BY,
+    PERIODS,
     REVOCATIONS,
     SCOPES,
     STATUSES,
@@ -100,6 +101,8 @@ def subject(kind: str, subject: str, names: Names) -> Text:
     if kind == "certificate.revoke.bulk":
         count = subject.partition(" ")[0]
         return (f"証明書{count}枚", subject)
+    if kind == "retention.apply":
+        return _counts(dict(each.split(" ") for each in subject.split(", ")), names)
     if kind == "import.undo":
         job, _, rest = subject.removeprefix("job ").partition(": ")
         file, _, _ = rest.rpartition(": ")
@@ -243,6 +246,21 @@ def _some(value: Sequence[str], _: Names) -> Text:
     return (f"{count}枚：{listed}{more[0]}", f"{count}: {listed}{more[1]}")
 
 
+def _by_period(in_words: Callable[[Any], Text]) -> Callable[[Mapping[str, Any], Names], Text]:
+    """Of each kind that has a period what is said of it."""
+
+    def all_of(value: Mapping[str, Any], _: Names) -> Text:
+        told = [(PERIODS[kind], in_words(each)) for kind, each in value.items()]
+        japanese, english = (
+            separator.join(f"{kind[place]}{colon}{words[place]}" for kind, words in told)
+            for place, separator, colon in ((0, "、", "："), (1, ", ", ": "))
+        )
+        return (japanese, english)
+
+    return all_of
+
+
+_counts = _by_period(lambda value: (f"{value}件", str(value)))
 _IN_USE: Text = ("利用中", "in use")
 _STOPPED: Text = ("停止", "stopped")
 #: Field -> how its value is said. What is not here is said as it stands.
@@ -262,6 +280,7 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         "added_at": _at,
         "submitted_at": _at,
         "decided_at": _at,
+        "erased_at": _at,
         "disabled_at": _until(_IN_USE, _STOPPED),
         "organisation_disabled_at": _until(_IN_USE, _STOPPED),
         "first_at": _at,
@@ -291,6 +310,15 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         "ended_by": lambda value, names: who(value, names) if value else NONE,
         "rows": _rows,
         "serials": _some,
+        "audit.before": _at,
+        "retention.counts": _counts,
+        "retention.before": _by_period(lambda value: (moment(value, "ja"), moment(value, "en"))),
+        "retention.people": lambda value, names: (
+            (f"{len(value)}人：{listed}", f"{len(value)}: {listed}")
+            if (listed := "、".join(_user(each, names)[0] for each in value[:_NAMED]))
+            else NONE
+        ),
+        "retention.ranges": _by_period(lambda value: ("～".join(map(str, value)), "–".join(map(str, value)))),
         "import.kind": _one_of(PROPOSALS),
         "count": lambda value, _: (f"{value}件", str(value)),
         "quota": lambda value, _: (

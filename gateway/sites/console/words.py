@@ -245,6 +245,8 @@ PROPOSALS: Mapping[str, Text] = MappingProxyType(
         "campaign.end": ("キャンペーンの終了", "End a campaign"),
         "campaign.remind": ("更新の再案内", "Remind of the renewal"),
         "campaign.remind.many": ("更新の再案内（一括）", "Remind many of the renewal"),
+        "audit.retire": ("古い記録の消去", "Take away old lines of the record"),
+        "retention.apply": ("期間を過ぎた個人情報の消去", "Erase personal data that is over"),
         "audit.purge": ("記録の個人情報の消去", "Purge the record"),
         "operator.add": ("運用者の登録", "Add an operator"),
         "operator.change": ("運用者の変更", "Change an operator"),

@@ -24,15 +24,15 @@ from tests.enroll.operators.test_actors import someone
 from tests.enroll.operators.test_roles import EXPECTED
 from tests.looking import look
 
-#: O4 as it was written down -> the kinds that it is. Templates have none yet, nor has the
-#: retirement of old lines: from the first operator on nobody does it.
+#: O4 as it was written down -> the kinds that it is. Templates have none yet.
 FOUR_EYES = {
     "entered by oneself": {
         "organisation.add", "organisation.change", "organisation.disable", "user.add", "user.change",
         "user.disable", "application.reject", "credential.create",
     },
     "entered by oneself, or a mail address changed shortly before": {"application.approve"},
-    "purge": {"audit.purge"},
+    "purge": {"audit.purge", "retention.apply"},
+    "retirement": {"audit.retire"},
     "import": {"user.import", "organisation.import", "import.undo"},
     "re-enabling": {
         "organisation.enable", "user.enable", "user.release", "certificate.release", "webhook.start",

@@ -84,6 +84,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "credential.create": {"user_id": USER, "count": 2, "profile": "client-automated", "quota": None},
     "clock.confirm": {},
     "audit.purge": {"user_id": USER},
+    "audit.retire": {"before": 86_400},
+    "retention.apply": {
+        "counts": {"people": 1, "letters": 7},
+        "before": {"people": 1, "letters": 2},
+        "people": [USER],
+        "ranges": {"letters": [3, 900]},
+    },
     "import.undo": {"job": 3, "kind": "user.import", "subject": "users.csv: 7 rows"},
     "certificate.revoke.bulk": {"serials": [f"{n:04}" for n in range(7)], "reason": 4},
     "campaign.begin": {
