@@ -222,6 +222,14 @@ CREATE TABLE mail_lanes (
     begun INTEGER NOT NULL DEFAULT 0
 );
 
+-- Texts that operators have put in the place of a template's (enroll/mail/wording.py).
+CREATE TABLE mail_templates (
+    name TEXT PRIMARY KEY,                 -- the file that it takes the place of: pickup.en.txt
+    text TEXT NOT NULL,
+    changed_at INTEGER NOT NULL,
+    changed_by TEXT NOT NULL
+);
+
 CREATE TABLE mail_refusals (
     command TEXT PRIMARY KEY,
     count INTEGER NOT NULL,

@@ -218,7 +218,7 @@ def ca_ending(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: in
             "days": str(days_left(warned.end_at, at)),
             "short": "yes" if warned.step == SHORT else "",
         },
-        templates=ra.templates,
+        templates=writing.in_force(db, ra.templates),
     )
     return writing.queue(db, ra.vault, letter, at, pace=PACE["ca_ending"])
 
@@ -289,7 +289,7 @@ def _to_operator(
         user_id="",
         recipient=mail,
         values={**ours, "telephone": settings.telephone, **values},
-        templates=ra.templates,
+        templates=writing.in_force(db, ra.templates),
         language=language,
     )
     writing.queue(db, ra.vault, letter, at, pace=PACE[kind])
@@ -317,7 +317,7 @@ def _send(
         recipient=to.mail if channel == "mail" else to.name,
         values=values,
         request_id=request_id,
-        templates=ra.templates,
+        templates=writing.in_force(db, ra.templates),
         language=to.language,
     )
     return writing.queue(db, ra.vault, letter, at, pace=PACE[kind], again=again)

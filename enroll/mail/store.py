@@ -213,6 +213,34 @@ def waiting(db: Transaction) -> int:
     return _number(db, "SELECT count(*) FROM mails WHERE state = 'queued' AND held_at IS NULL")
 
 
+# -- templates -------------------------------------------------------------------------------------------
+
+
+def templates(db: Transaction) -> Sequence[Row]:
+    """Every text that operators have put in the place of a template's."""
+    return db.rows("SELECT * FROM mail_templates ORDER BY name")
+
+
+def template(db: Transaction, name: str) -> Row | None:
+    """The one of a template; None where nobody has changed it."""
+    return db.one("SELECT * FROM mail_templates WHERE name = :name", {"name": name})
+
+
+def set_template(db: Transaction, name: str, text: str, at: int, by: str) -> None:
+    """Puts a text in the place of a template's."""
+    values = {"name": name, "text": text, "changed_at": at, "changed_by": by}
+    db.execute(
+        f"{inserting('mail_templates', values)} ON CONFLICT (name) DO UPDATE"
+        " SET text = excluded.text, changed_at = excluded.changed_at, changed_by = excluded.changed_by",
+        values,
+    )
+
+
+def drop_template(db: Transaction, name: str) -> None:
+    """Has what holds without a change hold again."""
+    db.execute("DELETE FROM mail_templates WHERE name = :name", {"name": name})
+
+
 # -- the queue -------------------------------------------------------------------------------------------
 
 

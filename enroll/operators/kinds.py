@@ -20,7 +20,7 @@ from enroll.hooks import endpoints
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import undoable
 from enroll.jst import days_before, shown_day
-from enroll.operators import operating
+from enroll.operators import operating, templates
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, identity_of
 from enroll.operators.roles import MOST_LETTERS, MOST_REVOCATIONS, Act
@@ -460,6 +460,11 @@ def _endpoint_kind(carry_out: CarryOut, check: Any, why: str = "settings") -> Ki
     return Kind(Act.SETTINGS, why, about, endpoints.facts, carry_out, check)
 
 
+def _template_kind(carry_out: CarryOut, check: Any) -> Kind:
+    about = lambda payload: f"{payload['template']}.{payload['language']}"  # noqa: E731
+    return Kind(Act.TEMPLATES, "templates", about, templates.facts, carry_out, check)
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "organisation.add": _organisation_kind(
@@ -556,6 +561,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "webhook.rotate": replace(_endpoint_kind(endpoints.rotate, endpoints.check_there), told_once=True),
         "webhook.start": _endpoint_kind(endpoints.start, endpoints.check_stopped, "re-enabling"),
         "webhook.end": _endpoint_kind(endpoints.end, endpoints.check_there),
+        "template.change": _template_kind(templates.change, templates.check_change),
+        "template.reset": _template_kind(templates.reset, templates.check_reset),
     }
 )  # fmt: skip
 

@@ -354,9 +354,13 @@ def _revoked_and_trusted(deployment: Deployment) -> list[Finding]:
 
 
 def _templates(deployment: Deployment) -> list[Finding]:
-    own = deployment.ra.templates
+    files = deployment.ra.templates
+    own = deployment.ra.database.read_now(lambda db: writing.in_force(db, files))
     writing.check_templates(own)
-    return [Finding("mail templates", "ok", str(own.directory) if own is not None else "our own")]
+    found = [str(files.directory) if files is not None else "our own"]
+    if own is not None and own.changed:
+        found.append(f"changed here: {', '.join(sorted(own.changed))}")
+    return [Finding("mail templates", "ok", "; ".join(found))]
 
 
 def _queue(deployment: Deployment) -> list[Finding]:

@@ -1,9 +1,12 @@
-"""What waits for the demo's operators: applications of each kind and door, and something proposed."""
+"""What waits for the demo's operators: applications, something proposed, and a letter that came back."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 
+from enroll.mail import store as mail_store
+from enroll.mail import writing
+from enroll.mail.bounces import Bounce, record_bounce
 from enroll.operators import actors, asking, taking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, By
@@ -54,3 +57,17 @@ async def at_the_desk(deployment: Deployment) -> None:
     await asking.ask(ra, registrar, "application.approve", payload, reason="書面のとおり")
     moved = {"user_id": "RIYOU002", "changes": {"name": "利用 次郎吉", "role": "admin"}, "alike": False}
     await asking.ask(ra, registrar, "user.change", moved, reason="改名届")
+    text = writing.packaged("renewal.txt").replace(
+        "お手数をおかけいたしますが", "お忙しいところ恐れ入りますが"
+    )
+    worded = {"template": "renewal", "language": "ja", "text": text}
+    await asking.ask(ra, registrar, "template.change", worded, reason="言い回しを改める")
+
+
+async def came_back(deployment: Deployment) -> None:
+    """A pick-up mail whose address has a slip of the pen in it."""
+    ra = deployment.ra
+    sent = await ra.database.read(lambda db: mail_store.listed(db, "SHINKI02", state="sent"))
+    for letter in sent:
+        said = "5.1.1 smtp; 550 5.1.1 User unknown"
+        await record_bounce(ra, Bounce(letter["id"], letter["created_at"], said), actor="demo")

@@ -58,7 +58,9 @@ async def admit(deployment: Deployment) -> tuple[DemoOperator, ...]:
     for role, called in _NAMES.items():
         name, _, display = called.partition(" ")
         at = ra.now()
-        new = Operator(0, name, display, "person", (role,), "", "", secrets.token_hex(16), at, "demo")
+        new = Operator(
+            0, name, display, "person", (role,), f"{name}@example.jp", "", secrets.token_hex(16), at, "demo"
+        )
         key, credential = ec.generate_private_key(ec.SECP256R1()), b64(secrets.token_bytes(16))
 
         def add(

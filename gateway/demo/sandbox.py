@@ -243,6 +243,7 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
             systems = await services.admit(deployment)
             await hooks.begin(deployment, port)
             await applying.at_the_desk(deployment)
+            await applying.came_back(deployment)
             # That of the day on which its CA was made has ended.
             datadir.renew_root_list(deployment.datadir, SystemClock().seconds())
         finally:

@@ -38,8 +38,8 @@ _WHOLE_WORDS = (
 )
 #: Letters of a quotation that never needs two lines: a button's name.
 _SHORT = 8
-#: What is no running text: its content, or all that stands between < and >.
-_NO_TEXT = r"<(?P<kind>title|script|style|option|textarea|svg)\b.*?</(?P=kind)>|<[^>]*>"
+#: What is no running text, or has its own lines: its content, or all that stands between < and >.
+_NO_TEXT = r"<(?P<kind>title|script|style|option|textarea|svg|pre)\b.*?</(?P=kind)>|<[^>]*>"
 #: What a template's line break would put between two sentences.
 _GAP = r"(?<=。)\s+(?=[ぁ-んァ-ヶ一-鿿「（])"
 #: Where what is quoted is a link or stands out, and the particle after it does neither.

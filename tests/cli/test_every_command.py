@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 import pytest
 
+from enroll.mail import writing
 from enroll.people import applications
 from enroll.requests import issuance
 from gateway.cli.frame import DeploymentCommand
@@ -81,6 +82,10 @@ DAY = (
     Row("mail deliver", "letters.delivered"),
     Row("mail retry", "mail.retried"),
     Row("mail again 900", "mail.retried"),
+    Row("template list"),
+    Row("template show pickup"),
+    Row("template change pickup {template}", "template.changed"),
+    Row("template reset pickup", "template.reset"),
     Row("mail list"),
     Row("mail show 1"),
     Row("mail bounce {bounce}", "mail.bounced"),
@@ -174,6 +179,7 @@ APART = {
     "ca discard": "it takes one that is over: tests/cli/test_authorities.py",
     "ca part": "it gives files to another user, as root: tests/cli/test_signers_user.py",
     "version": "it is about no data directory",
+    "template test": "it goes to an operator's own address: tests/cli/test_templates.py",
     **dict.fromkeys(
         ("ceremony root", "ceremony reshare", "ceremony sign", "ceremony crl", "ceremony show"),
         "its transcript is the record, on a machine without a data directory",
@@ -284,6 +290,8 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
             "INSERT INTO desk_references(reference, at, site, code, detail)"
             " VALUES ('2345-679A', ?, 'pickup', 'x', '{}')", [queued_at],
         )  # fmt: skip
+    ours = writing.packaged("pickup.txt")
+    (place / "template.txt").write_text(ours.replace("Subject: ", "Subject: 別の"))
     (place / "bounce.eml").write_bytes(dsn(f"letter-2.{queued_at}"))
     return {
         "organisations": str(place / "orgs.csv"), "people": str(place / "people.csv"),
@@ -291,7 +299,7 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
         "serial": serial, "application": str(application), "other": str(other), "notice_day": day,
         "reference": "２３４５ー679a", "key": str(place / "key"), "place": str(place / "backup.age"),
         "checkpoint": str(place / "checkpoint"), "export": str(place / "export"),
-        "affected": str(place / "affected.csv"),
+        "affected": str(place / "affected.csv"), "template": str(place / "template.txt"),
         "exported": str(place / "exported.csv"),
     }  # fmt: skip
 

@@ -18,6 +18,7 @@ def _read(page: str) -> str:
     ("language", "text", "set_so"),
     [
         ("ja", "入力しなおしてください。", '入力<span class="whole">しなお</span>してください。'),
+        ("ja", "<pre>です。\n次は、もう一度</pre>", "<pre>です。\n次は、もう一度</pre>"),
         ("ja", "「はい」を押します。", '<span class="whole">「はい」を</span>押します。'),
         ("ja", "「はい」ボタンを", '<span class="whole">「はい」</span>ボタンを'),
         ("ja", "「証明書の取得」を押す", '「証明書の取得<span class="whole">」を</span>押す'),

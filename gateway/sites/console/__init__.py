@@ -33,6 +33,7 @@ from gateway.sites.console import (
     rollover,
     search,
     taking,
+    templating,
 )
 from gateway.sites.console.asking import ENROL
 from gateway.sites.console.entry import at_door
@@ -153,6 +154,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", letters.OUTCOME, letters.send_many, Act.CALL, Verdict.DO),
     Route("GET", letters.LETTER, letters.page, Act.SEARCH),
     Route("POST", letters.LETTER + "/again", letters.send_again, Act.CALL, Verdict.DO),
+    Route("GET", templating.LIST, templating.listed, Act.TEMPLATES),
+    Route("GET", templating.TEMPLATE, templating.page, Act.TEMPLATES),
+    Route("POST", templating.TEMPLATE + "/change", templating.change, Act.TEMPLATES, Verdict.PROPOSE),
+    Route("POST", templating.TEMPLATE + "/reset", templating.reset, Act.TEMPLATES, Verdict.PROPOSE),
+    Route("POST", templating.TEMPLATE + "/test", templating.test, Act.TEMPLATES, _DECIDING),
     Route("GET", admitting.NEW, admitting.page, Act.OPERATORS, Verdict.PROPOSE),
     Route("POST", admitting.NEW, admitting.propose, Act.OPERATORS, Verdict.PROPOSE),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import ndiff
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +29,7 @@ from gateway.sites.console.fields import (
     SCOPES,
     STATUSES,
 )
-from gateway.sites.console.words import KINDS, PROPOSALS, moment
+from gateway.sites.console.words import KINDS, PROPOSALS, TEMPLATES, moment
 from gateway.sites.service.words import CHANNELS, LANGUAGE_NAMES, NOTICES
 from gateway.sites.service.words import KINDS as APPLICATIONS
 from gateway.sites.service.words import ROLES as MEMBERS
@@ -60,12 +61,21 @@ def lines(
             different.append(Line(label, stands, words_of(kind, field, then[field], names)))
         else:
             same.append(Line(label, stands, stands))
+    if kind == "template.change":
+        different.insert(0, _difference(now.get("text", ""), then["text"]))
     for effect in reversed(EFFECTS.get(kind, ())):
         label = label_of(kind, effect.field)
         same = [each for each in same if each.label != label]
         stands = words_of(kind, effect.field, now.get(effect.field), names)
         different.insert(0, Line(label, stands if effect.now is None else effect.now, effect.then))
     return different, same
+
+
+def _difference(now: str, then: str) -> Line:
+    """Of two texts the lines that only one of them has."""
+    told = list(ndiff(now.splitlines(), then.splitlines()))
+    gone, new = ("\n".join(each[2:] for each in told if each[:2] == sign) for sign in ("- ", "+ "))
+    return Line(FIELDS["difference"], (gone, gone) if gone else NONE, (new, new) if new else NONE)
 
 
 def fields_of(kind: str, payload: Mapping[str, Any], before: Mapping[str, Any]) -> set[str]:
@@ -117,6 +127,11 @@ def subject(kind: str, subject: str, names: Names) -> Text:
         return _organisation(subject, names)
     if kind.startswith("operator."):
         return _named(names.operators.get(subject, ""), subject)
+    if kind.startswith("template."):
+        template, _, language = subject.rpartition(".")
+        ja, en = TEMPLATES.get(template, (template, template))
+        spoken = LANGUAGE_NAMES.get(language, (language, language))
+        return (f"{ja}（{spoken[0]}）", f"{en} ({spoken[1]})")
     if subject in names.users:
         return _user(subject, names)
     return ("時計", "the clock") if kind == "clock.confirm" else (subject, subject)
@@ -324,6 +339,7 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         "quota": lambda value, _: (
             ("設定のとおり", "as in the settings") if value is None else (f"{value}枚", str(value))
         ),
+        "template": _one_of(TEMPLATES),
         "roles": _roles,
         "networks": _listed,
         "events": _listed,

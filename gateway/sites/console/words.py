@@ -113,6 +113,26 @@ ERRORS: Mapping[str, Text] = MappingProxyType(
         "note": ("却下の理由を入力してください。", "Please say why it is rejected."),
         "note_line": ("1行、500文字以内で入力してください。", "Write one line of up to 500 characters."),
         "rejection": ("却下の理由を選択してください。", "Please choose why it is rejected."),
+        "no_template_reason": (
+            "変更の理由を1行（500文字以内）で入力してください。",
+            "Please say why, in one line of up to 500 characters.",
+        ),
+        "same_template": (
+            "使用中の文面と同じか、変更されていない文面です。",
+            "That is what stands there already, or nobody has changed it.",
+        ),
+        "proposed_template": (
+            "同じ変更がすでに起案され、決定を待っています。",
+            "The same is proposed already, and waits.",
+        ),
+        "no_mail": (
+            "あなたのメールアドレスが登録されていません。認証局担当に登録を依頼してください。",
+            "No email address of yours is recorded: ask a CA officer for it.",
+        ),
+        "tested_once": (
+            "テスト送信は1分に1通です。少し待ってからお試しください。",
+            "One test a minute: please wait, and try again.",
+        ),
         "no_letters": ("再送するメールを選択してください。", "Tick the letters first."),
         "many_letters": ("一度に再送できるのは50件までです。", "At most 50 are sent again at once."),
         "none": ("申請を選択してください。", "Tick the applications first."),
@@ -159,6 +179,7 @@ DONE: Mapping[str, Text] = MappingProxyType(
             "同じ申請がすでに受け付けられています。新しい申請は作成していません。",
             "The same application is there already; no other one was made.",
         ),
+        "tested": ("テストのメールを送信待ちに入れました。", "The test is queued, and leaves at once."),
         "out": ("ログアウトしました。", "You have logged out."),
     }
 )
@@ -257,6 +278,102 @@ PROPOSALS: Mapping[str, Text] = MappingProxyType(
         "webhook.rotate": ("Webhookの署名鍵の交換", "Another secret of a webhook"),
         "webhook.start": ("Webhookの再開", "Start a webhook"),
         "webhook.end": ("Webhookの終了", "End a webhook"),
+        "template.change": ("文面の変更", "Change a template"),
+        "template.reset": ("文面を標準に戻す", "Take a template's change back"),
+    }
+)
+#: Template -> what it is called.
+TEMPLATES: Mapping[str, Text] = MappingProxyType(
+    {
+        "greeting": ("冒頭のあいさつ（共通）", "How letters begin"),
+        "signature": ("署名（共通）", "How letters end"),
+        "pickup": ("証明書取得のご案内", "Pick-up email"),
+        "pickup_without_password": ("証明書取得のご案内（パスワード別送）", "Pick-up email, password apart"),
+        "issue_password": ("発行用パスワードのはがき", "Postcard with the issue password"),
+        "issue_password_admin": ("発行用パスワード（管理者経由）", "Issue password, by the administrator"),
+        "user_id": ("ユーザーIDのお知らせ", "ID notice"),
+        "password_reset": ("ログインパスワード再設定のお知らせ", "New login password"),
+        "renewal": ("更新のご案内（1回目）", "First renewal email"),
+        "renewal_7": ("更新のご案内（2回目）", "Second renewal email"),
+        "renewal_admin": ("更新のご案内（管理者宛て）", "Renewal email to the administrator"),
+        "renewed_by_another": ("更新のお知らせ（別の方による）", "Renewed by another"),
+        "issuer_distrusted": ("発行者停止のお知らせ", "Issuer no longer trusted"),
+        "ca_ending": ("認証局の期限のお知らせ（運用者宛て）", "A CA ends (to operators)"),
+        "operator_code": ("登録用コード（運用者宛て）", "One-time code (to an operator)"),
+        "break_glass": ("非常時の権限のお知らせ（監査担当宛て）", "Break-glass (to auditors)"),
+        "proposal_expired": ("起案の期限切れ（運用者宛て）", "Proposal expired (to an operator)"),
+    }
+)
+#: Whose text is in force -> words and the colour of its chip.
+TEMPLATE_SOURCES: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        "ours": (("標準", "standard"), "plain"),
+        "file": (("サーバーのファイル", "a file of the server"), "plain"),
+        "changed": (("変更済み", "changed"), "warn"),
+    }
+)
+#: What is wrong with a text as a template; what it is about follows.
+FAULTS: Mapping[str, Text] = MappingProxyType(
+    {
+        "unknown": ("この文面では使用できない項目があります：", "There are no such values here:"),
+        "missing": (
+            "必須の項目がありません（条件の中では足りません）：",
+            "Values are missing that have to be said, outside of any condition:",
+        ),
+        "secret": ("件名に入れられない項目があります：", "A secret cannot be in the subject:"),
+        "forbidden": (
+            "項目と条件（if）以外の書き方は使用できません：",
+            "Nothing but values and conditions (if) may stand in it:",
+        ),
+        "subject": (
+            "1行目は「Subject: 件名」、2行目は空行、3行目から本文としてください。",
+            "It begins with one line “Subject: ...”, an empty line, and the words.",
+        ),
+        "long": ("長すぎます。文字数の上限：", "It is too long; the most characters:"),
+        "character": ("使用できない文字があります：", "It has characters that no letter can hold:"),
+        "syntax": ("書き方を確認してください：", "It cannot be read:"),
+    }
+)
+#: Value of a template -> what it is.
+VALUES: Mapping[str, Text] = MappingProxyType(
+    {
+        "organisation": ("団体名", "the organisation's name"),
+        "operator": ("当社の名称", "our name"),
+        "to": ("宛先の氏名", "whom it is to"),
+        "address": ("はがきの送付先", "where postcards go"),
+        "telephone": ("照会先の電話番号", "the help desk's telephone"),
+        "channel": ("方法（mail または postcard）", "whether it is an email or a postcard"),
+        "greeting": ("冒頭のあいさつ", "how letters begin"),
+        "signature": ("署名", "how letters end"),
+        "name": ("氏名（運用者宛てでは運用者名）", "the user's, or operator's, name"),
+        "url": ("サイトのURL", "the site's address"),
+        "user_id": ("ユーザーID", "user ID"),
+        "request_id": ("リクエストID", "request ID"),
+        "until": ("期限", "until when"),
+        "reissue": ("再発行のとき", "whether it is a reissue"),
+        "issue_password": ("証明書発行用パスワード", "issue password"),
+        "login_password": ("ログインパスワード", "login password"),
+        "code": ("登録用コード", "one-time code"),
+        "password_by": ("パスワードの通知方法", "how the password comes"),
+        "admin": ("管理者の氏名", "the administrator's name"),
+        "days": ("残りの日数", "days that are left"),
+        "left": ("残りの日数（文として）", "days that are left, in words"),
+        "common_name": ("コモンネーム", "common name"),
+        "serial": ("シリアル番号（先頭8桁）", "serial number, first 8 digits"),
+        "not_after": ("有効期限", "valid until"),
+        "members": ("対象の方の一覧", "whom it is about, a line each"),
+        "moment": ("日時", "when"),
+        "issuer": ("発行者（認証局）", "the issuing CA"),
+        "ca": ("認証局", "the CA"),
+        "day": ("有効期限の日", "the day on which it ends"),
+        "short": ("有効期間が短くなるとき", "whether certificates become short"),
+        "number": ("番号", "number"),
+        "who": ("使用者", "who"),
+        "role": ("役割", "role"),
+        "reason": ("理由", "reason"),
+        "due": ("確認の期限", "due"),
+        "what": ("内容", "what"),
+        "about": ("対象", "about what"),
     }
 )
 #: State of a proposal -> words and the colour of its chip.

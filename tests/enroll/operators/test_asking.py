@@ -44,6 +44,7 @@ FOUR_EYES = {
     "CA": {"ca.reissue", "clock.confirm"},
     "settings": {"webhook.add", "webhook.change", "webhook.rotate", "webhook.end"},
     "letters to many": {"campaign.begin", "campaign.end", "campaign.remind", "campaign.remind.many"},
+    "templates": {"template.change", "template.reset"},
 }  # fmt: skip
 #: Kinds of which somebody may do one alone.
 ALONE = {

@@ -155,7 +155,15 @@ class Office:
 
 
 #: Part of a path that changes -> one that is well formed.
-PARTS = {"form": "csv", "number": "1", "user_id": "K12345678", "name": "expiring", "mark": "0" * 32}
+PARTS = {
+    "template": "pickup",
+    "language": "ja",
+    "form": "csv",
+    "number": "1",
+    "user_id": "K12345678",
+    "name": "expiring",
+    "mark": "0" * 32,
+}
 
 
 def concrete(path: str) -> str:
@@ -549,6 +557,8 @@ MAY_SEE = {
     "/search": EVERYBODY - {Role.CA_OFFICER},
     "/callers/{user_id:[A-Z0-9]{4,12}}": EVERYBODY - {Role.CA_OFFICER},
     "/operators/new": {Role.CA_OFFICER},
+    "/templates": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
+    "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
     "/letters": EVERYBODY - {Role.CA_OFFICER},
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}": EVERYBODY - {Role.CA_OFFICER},
@@ -573,6 +583,9 @@ MAY_SEND = {
     "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}/replay": {Role.CA_OFFICER},
     "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}/stop": {Role.CA_OFFICER},
     "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}/propose": {Role.CA_OFFICER},
+    "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}/change": {Role.REGISTRAR},
+    "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}/reset": {Role.REGISTRAR},
+    "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}/test": {Role.REGISTRAR, Role.APPROVER},
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}/again": {Role.DESK, Role.REGISTRAR},
     "/jobs/{number:[0-9]{1,12}}/cancel": EVERYBODY,
@@ -792,8 +805,8 @@ async def test_both_languages(office: Office) -> None:
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
         "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
         "Campaigns of renewal", "Begin a campaign", "Generations of the CA", "Search",
-        "Propose an operator", "Letters", "What was sent again", "Integrations", "Propose a webhook",
-        "Deliveries of webhooks",
+        "Propose an operator", "Templates", "Letters", "What was sent again", "Integrations",
+        "Propose a webhook", "Deliveries of webhooks",
     ]  # fmt: skip
 
 

@@ -113,6 +113,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "webhook.rotate": {"name": "billing", "at_once": True},
     "webhook.start": {"name": "billing", "skip": True},
     "webhook.end": {"name": "billing"},
+    "template.change": {"template": "pickup", "language": "en", "text": "Subject: x\n\ny"},
+    "template.reset": {"template": "renewal", "language": "ja"},
 }
 #: Raw words that people would have to guess at: a name of a field, a code of ours.
 _RAW = re.compile(
