@@ -262,8 +262,8 @@ SERVED = {"generation", "passphrase-lost"}
 FORGOTTEN = {"passphrase-lost"}
 #: And those in which operators are at work.
 AT_WORK = (
-    "daily", "lost", "lost-for-good", "stolen", "wrong-address", "inquiry", "months-end", "new-pc",
-    "emergency",
+    "daily", "renewal-campaign", "lost", "lost-for-good", "stolen", "wrong-address", "inquiry", "months-end",
+    "new-pc", "emergency",
 )  # fmt: skip
 #: Scenario -> what had happened before anybody typed.
 HAPPENED = {
