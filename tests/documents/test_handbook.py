@@ -21,7 +21,7 @@ TEXTS = {
 }
 SCENARIOS = {name: found for texts in TEXTS.values() for name, found in scenarios(texts["ja"]).items()}
 #: Those of the pages for operations.
-ELSEWHERE = {"once", "generation-staged", "generation-over", "profiles", "tokens"}
+ELSEWHERE = {"once", "generation-staged", "generation-over", "profiles", "tokens", "webhooks"}
 
 
 _root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files to others")
