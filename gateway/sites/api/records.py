@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +26,14 @@ _REQUEST = (
     "request_id", "kind", "user_id", "common_name", "profile", "door", "serial", "downloads",
     "application_id", "replaces_serial", "created_at", "announced_at", "submitted_at", "issued_at",
     "picked_up_at", "used_at", "ended_at", "window_ends_at", "not_after_at",
+)  # fmt: skip
+_ORGANISATION = (
+    "policy_number", "name", "created_at", "lineages", "issue_password_by", "disabled_at", "profile",
+    "country", *POSTAL,
+)  # fmt: skip
+_APPLICATION = (
+    "kind", "channel", "reason", "policy_number", "user_id", "revoke_old", "applied_by", "state",
+    "submitted_at", "decided_at", "decided_by", "note", "request_id", "rejection", "erased_at",
 )  # fmt: skip
 _USER = (
     "user_id", "policy_number", "name", "reading", "mail", "role", "notice_by", "language", "department",
@@ -52,7 +59,7 @@ _JOB = (
 
 def organisation(found: Organisation) -> Record:
     """An organisation."""
-    return _timed(asdict(found))
+    return _picked(found, _ORGANISATION)
 
 
 def user(found: User) -> Record:
@@ -78,8 +85,7 @@ def certificate(found: Mapping[str, Any]) -> Record:
 
 def application(found: Application) -> Record:
     """An application: who applied for what, and what was decided."""
-    record = _timed(asdict(found))
-    record["number"] = record.pop("id")
+    record = {"number": found.id, **_picked(found, _APPLICATION)}
     return record | {"person": dict(found.person) or None}
 
 
