@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons \
-	test-compiled test-engines kills drill-load
+	test-compiled test-engines kills drill-load api-examples
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,6 +48,11 @@ endif
 
 mutants: setup ## planted faults, each of which cases or tests have to notice (FAULTS=, KIND=suite|tests, JOBS=1, EVERY=1)
 	@exec $(VENV)/bin/python -m tests.mutants $(FAULTS) $(if $(KIND),--kind $(KIND)) --jobs $(or $(JOBS),1) --every $(or $(EVERY),1)
+
+# In `make test` there are four of each kind.
+api-examples: setup ## made-up requests of the API, within its openapi.yaml and beside it (EXAMPLES=100)
+	@SEKISHO_TEST_EXAMPLES="$(or $(EXAMPLES),100)" exec $(VENV)/bin/pytest -n 0 --timeout 3600 \
+		tests/gateway/sites/test_api_document.py -k whatever
 
 conformance-page: setup packages ## what the suite finds on ours, pebble, Caddy, serles, as docs/conformance.md
 	@$(VENV)/bin/python -m tests.conformance.results docs/conformance.md
