@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 from ca.storage import Transaction
@@ -232,11 +232,18 @@ def _check_networks(payload: Payload) -> None:
         detail = f"say where the service comes from, 1 to {MOST_NETWORKS} networks: --from 192.0.2.0/24"
         raise Refusal("invalid_input", field="networks", detail=detail)
     for each in given:
-        try:
-            ip_network(each)
-        except ValueError:
-            detail = f"{each!r} is no network: write an address, or one such as 192.0.2.0/24"
-            raise Refusal("invalid_input", field="networks", detail=detail) from None
+        if not _is_network(each):
+            detail = f"{each!r} is no network: write an address, or one such as 192.0.2.0/24 (IPv4 as IPv4)"
+            raise Refusal("invalid_input", field="networks", detail=detail)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        found = ip_network(text)
+    except ValueError:
+        return False
+    # One of IPv4 within IPv6: nobody comes from there (`actors.contains`).
+    return isinstance(found, IPv4Network) or found.network_address.ipv4_mapped is None
 
 
 def _check_account(db: Transaction, account: str) -> None:

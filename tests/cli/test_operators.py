@@ -86,3 +86,22 @@ def test_a_day_with_operators(peopled: Shell, tmp_path: Path) -> None:
     assert trail(sekisho, "proposal.made")[:2] == [marked, marked]
     assert trail(sekisho, "operator.added") == [f"operator:{ME}"] * 2
     assert trail(sekisho, "user.held") == [marked]
+
+
+def test_a_service_account(sekisho: Shell) -> None:
+    """It comes from networks that are named and by no account, a person from anywhere; what it is changes as
+    of anybody, and its networks are shown."""
+    add = ("operator", "add", "hr", "--service", "--role", "registrar")
+    assert sekisho(*add).error["field"] == "networks"
+    assert sekisho(*add, "--from", "192.0.2.0/24", "--account", "hr").error["field"] == "account"
+    for wrong in ("192.0.2.1/24", "everywhere", "", "::ffff:192.0.2.7"):
+        assert sekisho(*add, "--from", wrong).error["field"] == "networks", wrong
+    person = sekisho("operator", "add", "abe", "--role", "desk", "--from", "192.0.2.0/24").error
+    assert (person["field"], "is for a service" in person["message"]) == ("networks", True)
+    made = sekisho(*add, "--from", "192.0.2.0/24", "--from", "2001:db8::7").value["operator"]
+    assert (made["kind"], made["networks"]) == ("service", ["192.0.2.0/24", "2001:db8::7"])
+    assert len(made["code"]) == 16
+    changed = sekisho("operator", "change", "hr", "--from", "198.51.100.7").value["operator"]
+    assert changed["networks"] == ["198.51.100.7"]
+    assert sekisho("operator", "show", "hr").value["operator"]["networks"] == ["198.51.100.7"]
+    assert trail(sekisho, "operator.changed") == [f"operator:{ME}"]

@@ -244,13 +244,14 @@ def test_every_figure_has_its_meaning():
 
 
 async def test_an_operator_who_has_ended_does_not_come_back(tmp_path):
-    """Ended is ended, a role that was taken away stays away, a used code stays used, what was decided stays
-    decided, and an emergency is still to be looked at; who was added since is named."""
+    """Ended is ended, a role or network that was taken away stays away, a used code stays used, what was
+    decided stays decided, and an emergency is still to be looked at; who was added since is named."""
     async with open_office(tmp_path) as ra:
 
         def before(db):
             for name in ("gone", "demoted"):
                 operators.add(db, operator(name, "approver", "auditor"))
+            operators.add(db, replace(operator("hr", "registrar"), networks=("192.0.2.0/24", "2001:db8::7")))
             operators.add_code(db, 1, "c" * 64, 1, 2**40)
             operators.add_certificate(db, 1, "ab", "f" * 64, 1)
             operators.add_passkey(db, operators.Passkey("cred", 1, b"k", 0, "", 1))
@@ -262,6 +263,8 @@ async def test_an_operator_who_has_ended_does_not_come_back(tmp_path):
             operators.change(db, found, replace(found, ended_at=9))
             found = operators.named(db, "demoted")
             operators.change(db, found, replace(found, roles=(Role.AUDITOR,)))
+            found = operators.named(db, "hr")
+            operators.change(db, found, replace(found, networks=("192.0.2.7",)))
             operators.end_credentials(db, 1, 9)
             operators.add(db, operator("new", "desk"))
             decided = {"decider": "x", "decided_by": "x", "at": 9, "note": "", "done_at": 9}
@@ -279,6 +282,7 @@ async def test_an_operator_who_has_ended_does_not_come_back(tmp_path):
         assert report.operators == ["new"]
         assert operators.named(seen, "gone").ended_at == 9
         assert operators.named(seen, "demoted").roles == (Role.AUDITOR,)
+        assert operators.named(seen, "hr").networks == ("192.0.2.7",)
         assert operators.of_certificate(seen, "f" * 64) is None
         assert operators.passkeys(seen, 1) == []
         assert await ra.database.write(lambda db: operators.use_code(db, "c" * 64, 10)) is None
