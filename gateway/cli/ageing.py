@@ -7,32 +7,20 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
-from ca import cross
-from ca import store as certificates
-from ca.authority import Issuer
-from ca.keyplaces import stem_of
-from ca.profiles import Audience
 from enroll import timekeeping
-from enroll.jst import days_left, shown, shown_day
+from enroll.jst import shown
 from enroll.mail import store as mail_store
-from gateway.cli.finding import Finding
 from gateway.running import rundir
-from gateway.serving import backup, crosses, offsite
+from gateway.serving import backup, offsite
 from gateway.serving.config import Config
 from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
 from gateway.serving.figures import ROOM, places
+from gateway.web.examined import Finding
 
-# What is below it ends with it, and people's certificates live three years.
-_ROOT_DAYS = 3 * 366
-# An earlier issuing CA with less left: its people renew in the last 30 days, and some are on leave then.
-_OLDER_DAYS = 90
 _GIB = 2**30
 # Of a disk: with less free it is looked at, however many gigabytes that are.
 _FREE_PERCENT = 10
@@ -145,87 +133,6 @@ def backups(deployment: Deployment, now: Callable[[], float] = time.time) -> lis
     if old is None:
         return [Finding("backup", "ok", found)]
     return [Finding("backup", "bad", found, f"{(now() - made.at) / 3_600:.0f} hours old: sekisho backup")]
-
-
-def lists_address(deployment: Deployment) -> list[Finding]:
-    """Whether certificates say where their revocation list is (RFC 5280 4.2.1.13)."""
-    issuer = deployment.datadir.authority.current
-    if issuer.site.crl:
-        return [Finding("CRL address", "ok", issuer.site.crl)]
-    hint = (
-        "this gateway knows by itself; whoever else takes these certificates (a VPN, mail) does not learn of "
-        "revocations: it is printed by the next issuing CA: sekisho ca add NAME --revocation-url http://..."
-    )
-    found = f"certificates of {issuer.common_name} name none"
-    return [Finding("CRL address", "notice", found, hint)]
-
-
-def other_authorities(deployment: Deployment) -> list[Finding]:
-    """The CAs besides the one that issues: those before it, the root, and that of our own hosts."""
-    return [*_older(deployment), *_above(deployment), *_beside(deployment)]
-
-
-def _older(deployment: Deployment) -> Iterator[Finding]:
-    at = deployment.ra.now()
-    for issuer in deployment.datadir.authority.of(Audience.CLIENTS)[1:]:
-        if issuer.discarded_at is not None:
-            words = f"{issuer.common_name}: put away {shown_day(issuer.discarded_at)}, its key is not wanted"
-            file = deployment.data / f"{stem_of(issuer.issuer_id)}.key"
-            here = file.exists()
-            hint = f"it is still here, or came back with a copy: shred -u {file}" if here else ""
-            yield Finding("earlier CA", "notice" if here else "ok", words, hint)
-            continue
-        alive = deployment.ra.database.read_now(
-            partial(certificates.count_alive, issuer_id=issuer.issuer_id, at=at)
-        )
-        left = days_left(issuer.not_after_at, at)
-        found = f"{_named(issuer, left)}: {alive} certificates still good"
-        if alive and left < _OLDER_DAYS:
-            hint = "they end with it at the latest: have their people renew: sekisho notify run"
-            yield Finding("earlier CA", "notice", found, hint)
-        else:
-            yield Finding("earlier CA", "ok", found)
-
-
-def _above(deployment: Deployment) -> Iterator[Finding]:
-    now = int(time.time())
-    root = int(deployment.datadir.root.not_valid_after_utc.timestamp())
-    left = days_left(root, deployment.ra.now())
-    found = f"until {shown_day(root)} ({left} days)"
-    if left < _ROOT_DAYS:
-        hint = "no issuing CA below it outlives it: plan another data directory with a root of its own"
-        yield Finding("root", "bad" if left < 0 else "notice", found, hint)
-    else:
-        yield Finding("root", "ok", found)
-    if deployment.config.tls.certificate == "local":
-        server = deployment.datadir.server_ca
-        left = days_left(server.not_after_at, now)
-        if left < _ROOT_DAYS:
-            hint = "it shortens the certificates of our own hosts: name your own in tls.certificate"
-            yield Finding("server CA", "bad" if left < 0 else "notice", _named(server, left), hint)
-
-
-def _beside(deployment: Deployment) -> Iterator[Finding]:
-    """By what other roots vouch for ours."""
-    crosses.check(deployment)
-    in_files = deployment.config.policy.cross_certificates
-    for der in deployment.datadir.authority.crosses:
-        made = x509.load_der_x509_certificate(der)
-        end, name = int(made.not_valid_after_utc.timestamp()), cross.root_of(made)
-        left = days_left(end, deployment.ra.now())
-        told = ", in people's files, too" if name in in_files else ""
-        found = f"of {name} until {shown_day(end)} ({left} days){told}"
-        if left < _OLDER_DAYS:
-            hint = (
-                "have it signed again there, sekisho ceremony sign DIR root.pem, then: sekisho ca accept FILE"
-            )
-            yield Finding("cross-certificate", "bad" if left < 0 else "notice", found, hint)
-        else:
-            yield Finding("cross-certificate", "ok", found)
-
-
-def _named(issuer: Issuer, left: int) -> str:
-    return f"{issuer.common_name} until {shown_day(issuer.not_after_at)} ({left} days)"
 
 
 def _value(config: Config, section: str, name: str) -> Any:

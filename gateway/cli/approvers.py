@@ -5,8 +5,8 @@ from __future__ import annotations
 from enroll.jst import shown, shown_day
 from enroll.operators import store as operators
 from enroll.operators.roles import Role
-from gateway.cli.finding import Finding
 from gateway.serving.deployment import Deployment
+from gateway.web.examined import Finding
 
 
 def found(deployment: Deployment) -> list[Finding]:

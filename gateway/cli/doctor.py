@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shlex
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from ipaddress import ip_address
 
 from ca import store as certificates
-from ca.authority import Issuer
-from ca.clock import SystemClock
-from ca.datadir import is_revoked, reason_in
-from ca.errors import ConfigError
-from ca.keyplaces import place_of, stem_of
-from ca.profiles import Audience
-from ca.published import store as published
-from ca.servers import roots_of_this_machine, weaknesses
-from enroll import crls, generations, timekeeping
-from enroll.jst import days_left, shown, shown_day
+from enroll import timekeeping
+from enroll.jst import shown
 from enroll.mail import queue, writing
 from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from enroll.refusals import CONFIRM
-from gateway.cli import ageing, approvers, fetching, owners, receivers, samples, signers
-from gateway.cli.finding import Finding, State
+from gateway.cli import ageing, approvers, fetching, owners, receivers, samples
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy.upstream import Address, cause_of
@@ -39,17 +28,12 @@ from gateway.running import journal, rundir
 from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
+from gateway.serving.authority import CHECKS, Check, findings, public_hosts
 from gateway.serving.deployment import (
     Deployment,
-    configured_hosts,
-    server_certificate,
 )
-from gateway.serving.figures import ROOT_LIST_DAYS, root_list_end
-from gateway.serving.keystates import GOOD, states
+from gateway.web.examined import Finding
 
-_SERVER_DAYS = 14
-# A certificate for people lives three years: an issuer with less left shortens them.
-_ISSUER_DAYS = 3 * 366
 _QUEUE = 100
 # Of a letter that could have left, in seconds.
 _LATE_SECONDS = 3_600
@@ -76,45 +60,17 @@ _MAIL_HINTS: Mapping[Command, str] = {
 
 def examine(deployment: Deployment) -> list[Finding]:
     """Every check's finding. A check that cannot run is bad, with the reason."""
-    findings: list[Finding] = []
-    for name, check in _CHECKS.items():
-        try:
-            findings += check(deployment)
-        except ConfigError as error:
-            # What several checks need and cannot have is told once.
-            if all(each.found != str(error) for each in findings):
-                findings.append(Finding(name, "bad", str(error)))
-    return findings
+    return findings(_CHECKS, deployment)
 
 
 def _configuration(deployment: Deployment) -> list[Finding]:
     # Opening the deployment read and checked it.
     config = deployment.config
     found = f"{' and '.join(config.listen.host)} port {config.listen.port}, public {config.public_port}"
-    if _public_hosts(deployment) and all(ip_address(host).is_loopback for host in config.listen.host):
+    if public_hosts(deployment) and all(ip_address(host).is_loopback for host in config.listen.host):
         hint = "nobody else reaches it, unless something on this machine forwards: listen.host = '0.0.0.0'"
         return [Finding("configuration", "notice", found, hint)]
     return [Finding("configuration", "ok", found)]
-
-
-def _hosts(deployment: Deployment) -> list[Finding]:
-    # Of the real clock, as browsers will: a demo's clock moves, theirs does not.
-    now = SystemClock().seconds()
-    made = server_certificate(deployment, now)
-    left = days_left(made.not_after_at, now)
-    found = f"until {shown_day(made.not_after_at)} ({left} days), for {', '.join(made.names)}"
-    local = deployment.config.tls.certificate == "local"
-    weak = [] if local else weaknesses(made.chain, roots_of_this_machine())
-    if left > _SERVER_DAYS and weak:
-        return [Finding("server certificate", "notice", f"{found}: {each.found}", each.hint) for each in weak]
-    if left > _SERVER_DAYS and not (local and _public_hosts(deployment)):
-        return [Finding("server certificate", "ok", found)]
-    if left > _SERVER_DAYS:
-        ours = deployment.data / "servers" / "ca.pem"
-        hint = f"browsers trust it only where {ours} is installed: name your own in tls.certificate"
-        return [Finding("server certificate", "notice", found, hint)]
-    hint = "sekisho serve makes another one" if local else "renew it, then: sekisho reload"
-    return [Finding("server certificate", "bad" if left < 0 else "notice", found, hint)]
 
 
 def _descriptors(deployment: Deployment) -> list[Finding]:
@@ -136,16 +92,11 @@ def _log(deployment: Deployment) -> list[Finding]:
 
 
 def _names(deployment: Deployment) -> list[Finding]:
-    lost = [host for host in _public_hosts(deployment) if not _resolves(host)]
+    lost = [host for host in public_hosts(deployment) if not _resolves(host)]
     if not lost:
         return [Finding("host names", "ok", "every one is known")]
     hint = "people cannot reach them from here: add them to the DNS"
     return [Finding("host names", "notice", f"not in the DNS: {', '.join(lost)}", hint)]
-
-
-def _public_hosts(deployment: Deployment) -> list[str]:
-    """The names of the sites that are not this machine's own (RFC 6761 section 6.3), wildcards among them."""
-    return [host for host in configured_hosts(deployment.config) if not host.endswith("localhost")]
 
 
 def _resolves(host: str) -> bool:
@@ -233,57 +184,6 @@ def _serve(deployment: Deployment) -> list[Finding]:
     return [Finding("serve", "ok", "nothing that serve or reload would refuse")]
 
 
-def _issuers(deployment: Deployment) -> list[Finding]:
-    """Those that issue: one for clients, and one for operators where they have one."""
-    authority = deployment.datadir.authority
-    issuing = generations.look(deployment.ra).issuers.get(Audience.OPERATORS)
-    theirs = [] if issuing is None else [_issuer(deployment, authority.issuer(issuing), "operators' CA")]
-    return [_issuer(deployment, authority.current, "issuing CA"), *theirs]
-
-
-def _issuer(deployment: Deployment, issuer: Issuer, check: str) -> Finding:
-    left = days_left(issuer.not_after_at, deployment.ra.now())
-    found = f"{issuer.common_name} until {shown_day(issuer.not_after_at)} ({left} days)"
-    if left >= _ISSUER_DAYS:
-        return Finding(check, "ok", found)
-    state: State = "bad" if left < 0 else "notice"
-    more = " --for operators" if issuer.audience is Audience.OPERATORS else ""
-    return Finding(
-        check, state, found, f"it shortens new certificates; make its successor: sekisho ca add NAME{more}"
-    )
-
-
-def _keys(deployment: Deployment) -> list[Finding]:
-    """Those in sealed files were opened before any of this; those in tokens sign something to show it."""
-    found, lost = [], _for_good(deployment)
-    for each in states(deployment):
-        words = f"{each.name} ({each.of}): {each.where}"
-        if each.state == GOOD:
-            found.append(Finding("key", "ok", words))
-            continue
-        what, _, hint = each.state.rpartition("; ")
-        hints = [part for part in (hint, lost.get(each.name, "") if each.lost else "") if part]
-        found.append(Finding("key", "bad", f"{words}: {what or each.state}", "; ".join(hints)))
-    return found
-
-
-def _for_good(deployment: Deployment) -> dict[str, str]:
-    """By the place of each issuing CA's key, what to type should it never come back."""
-    authority = deployment.datadir.authority
-    issuing = set(generations.look(deployment.ra).issuers.values())
-    told = {}
-    for each in authority.at_work:
-        name = shlex.quote(each.common_name)
-        told[place_of(stem_of(each.issuer_id))] = (
-            "if it is gone for good: nothing is issued until there is another: sekisho ca add NAME (root "
-            "elsewhere: sekisho ca request NAME), sekisho ca activate NAME --at now"
-            if each.issuer_id in issuing
-            else f"if it is gone for good: its lists end; sekisho ca distrust {name}, once its people have "
-            f"others; when it is over, sekisho ca discard {name}"
-        )
-    return told
-
-
 def _clock(deployment: Deployment) -> list[Finding]:
     waits = "nothing is closed, wiped, sent by date or issued meanwhile"
     judged = deployment.ra.database.read_now(lambda db: timekeeping.judge(deployment.ra, db))
@@ -299,58 +199,6 @@ def _clock(deployment: Deployment) -> list[Finding]:
     tick = judged.known.tick
     found = f"agrees with the last look at it, {shown(tick.wall)}" if tick else "nothing to compare it with"
     return [Finding("clock", "ok", found)]
-
-
-def _lists(deployment: Deployment) -> list[Finding]:
-    return [_list_of(deployment, issuer) for issuer in deployment.datadir.authority.issuers]
-
-
-def _list_of(deployment: Deployment, issuer: Issuer) -> Finding:
-    check = "revocation list"
-    if issuer.discarded_at is not None:
-        found = (
-            f"{issuer.common_name}: put away {shown_day(issuer.discarded_at)}, no list follows its last one"
-        )
-        return Finding(check, "ok", found)
-    listed = deployment.ra.database.read_now(partial(published.published_list, issuer_id=issuer.issuer_id))
-    if crls.is_over(deployment.ra, listed):
-        if rundir.serves(deployment.data) is None:
-            return Finding(check, "ok", f"{issuer.common_name}: serve makes it when it starts")
-        hint = "others trust nobody's certificate without one: see the log, then sekisho cert crl FILE"
-        return Finding(check, "bad", f"{issuer.common_name}: {'none' if listed is None else 'ended'}", hint)
-    assert listed is not None
-    until = shown(listed.next_update_at)
-    return Finding(
-        check, "ok", f"{issuer.common_name}: number {listed.number}, {listed.entries} lines, until {until}"
-    )
-
-
-def _root_list(deployment: Deployment) -> list[Finding]:
-    end = root_list_end(deployment)
-    left = days_left(end, deployment.ra.now())
-    found = f"until {shown_day(end)} ({left} days)" if end else "missing"
-    hint = "put ca/root.key in its place, then: sekisho ca root-list"
-    state: State = "ok" if left >= ROOT_LIST_DAYS else "bad" if left < 0 else "notice"
-    return [
-        Finding("root's list", state, found, hint if state != "ok" else ""),
-        *_revoked_and_trusted(deployment),
-    ]
-
-
-def _revoked_and_trusted(deployment: Deployment) -> list[Finding]:
-    """The root has told the world for good; whoever is let in here comes with what all others refuse."""
-    authority = deployment.datadir.authority
-    named = [each for each in authority.issuers if is_revoked(authority.root_list, each)]
-    left = deployment.ra.database.read_now(lambda db: generations.trusted_of(db, named))
-    return [
-        Finding(
-            "root's list",
-            "bad",
-            f"it names {each.common_name}, which lets people in here",
-            f"sekisho ca distrust '{each.common_name}' --reason {reason_in(authority.root_list, each)}",
-        )
-        for each in left
-    ]
 
 
 def _templates(deployment: Deployment) -> list[Finding]:
@@ -394,7 +242,7 @@ def _register(deployment: Deployment) -> list[Finding]:
     return [Finding("register", "ok", found)]
 
 
-_CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
+_CHECKS: Mapping[str, Check] = {
     "configuration": _configuration,
     "your own words": ageing.examples,
     "permissions": owners.found,
@@ -404,17 +252,17 @@ _CHECKS: dict[str, Callable[[Deployment], list[Finding]]] = {
     "disk": ageing.disk,
     "database": ageing.database,
     "backup": ageing.backups,
-    "server certificate": _hosts,
+    "server certificate": CHECKS["server certificate"],
     "host names": _names,
     "clock": _clock,
-    "signer": signers.found,
+    "signer": CHECKS["signer"],
     "profiles": samples.found,
-    "key": _keys,
-    "issuing CA": _issuers,
-    "earlier CA": ageing.other_authorities,
-    "CRL address": ageing.lists_address,
-    "revocation list": _lists,
-    "root's list": _root_list,
+    "key": CHECKS["key"],
+    "issuing CA": CHECKS["issuing CA"],
+    "earlier CA": CHECKS["earlier CA"],
+    "CRL address": CHECKS["CRL address"],
+    "revocation list": CHECKS["revocation list"],
+    "root's list": CHECKS["root's list"],
     "published": fetching.published,
     "mail templates": _templates,
     "mail server": _mail_server,

@@ -16,9 +16,9 @@ from cryptography.x509 import ocsp
 from ca.authority import Issuer
 from ca.certificates import public_key_of
 from ca.ocsp import hashes_of
-from gateway.cli.finding import Finding
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
+from gateway.web.examined import Finding
 
 #: What is wrong with what was fetched; None: nothing.
 Judge = Callable[[Issuer, bytes], str | None]

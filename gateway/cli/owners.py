@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ca import apart
 from ca.files import owner_of
-from gateway.cli.finding import Finding
 from gateway.serving.deployment import DATABASE, Deployment
+from gateway.web.examined import Finding
 
 # The register's: of whichever user came first, where the keys have one of their own.
 _OF_BOTH = (f"{DATABASE}-wal", f"{DATABASE}-shm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ca.storage import Transaction
 from enroll.hooks import endpoints, reach, store
 from enroll.hooks.states import Delivery, Endpoint
-from gateway.cli.finding import Finding
+from gateway.web.examined import Finding
 from gateway.serving.deployment import Deployment
 
 _NAME = "webhooks"

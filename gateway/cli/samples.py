@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ca import linting
-from gateway.cli.finding import Finding
 from gateway.serving import profiling
 from gateway.serving.deployment import Deployment
+from gateway.web.examined import Finding
 
 
 def found(deployment: Deployment) -> list[Finding]:

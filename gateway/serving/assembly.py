@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from enroll.acme.nonces import Nonces, SpentTable, memory_table
 from enroll.answers import Answers
 from gateway.edge.tls import ClientCertificate, KeyedChain
 from gateway.proxy.identity import KeySet
-from gateway.serving import limiting, record
+from gateway.serving import authority, configured, limiting, record
 from gateway.serving import upstream as mount
 from gateway.serving.config import Config, minutes, origin
 from gateway.serving.deployment import Deployment, server_certificate
@@ -92,6 +93,8 @@ def gate_of(deployment: Deployment, answers: Answers | None = None) -> Gate:
         demo=deployment.is_demo,
         answers=answers or Answers(),
         head=lambda: record.head(deployment),
+        examined=lambda: asyncio.to_thread(authority.examined, deployment),
+        configured=lambda: asyncio.to_thread(configured.configured, deployment),
     )
 
 

@@ -222,6 +222,23 @@ def every_setting() -> Iterator[tuple[str, Field[Any]]]:
             yield name, entry
 
 
+def rows_of(config: Config) -> dict[tuple[str, str], str]:
+    """Every setting by section and name, with its value as the file would have it; of tables of the
+    operator's own each with what it says."""
+    found = {
+        (name, _toml_name(entry)): _toml_value(getattr(getattr(config, name), entry.name))
+        for name, entry in every_setting()
+    }
+    for name in _TABLES:
+        for named, table in getattr(config, name).items():
+            said = ((_toml_name(each), getattr(table, each.name)) for each in fields(table))
+            found |= {(f"{name}.{named}", key): _toml_value(value) for key, value in said if value != ""}
+    for named, profile in config.profile.items():
+        lines = (line.removeprefix("# ").partition(" = ") for line in commented(profile)[1:])
+        found |= {(f"profile.{named}", key): value for key, _, value in lines}
+    return found
+
+
 def meaning_of(entry: Field[Any]) -> str:
     """One line on what a setting means."""
     return str(entry.metadata.get("meaning") or (LIMIT_MEANINGS | RATE_MEANINGS)[entry.name])

@@ -27,7 +27,7 @@ from gateway.proxy import identity
 from gateway.running import journal, rundir
 from gateway.serving import crosses, profiling
 from gateway.serving.assembly import gate_of, sites_of
-from gateway.serving.config import Config
+from gateway.serving.configured import check_unchanged
 from gateway.serving.deployment import Deployment, configured_hosts, reopened, server_certificate
 from gateway.serving.upstream import assertion_keys
 
@@ -39,21 +39,6 @@ Outcome = Literal["done", "refused", "failed", "renewed", "overdue"]
 
 #: Seconds between two tries to make what is due of our own.
 TRY_AGAIN = 600.0
-#: Settings that belong to what is opened once.
-AT_START = (
-    "listen.host",
-    "listen.port",
-    "listen.public_port",
-    "revocation.port",
-    "internal.host",
-    "internal.port",
-    "log.file",
-    "database.cache",
-    "signer.socket",
-    "signer.per_hour",
-    "operators.group",
-    "operators.socket",
-)
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ def again(deployment: Deployment, directory: Path | None) -> Look:
     files = Snapshot()
     try:
         found = reopened(deployment, files)
-        _check_unchanged(deployment.config, found.config)
+        check_unchanged(deployment.config, found.config)
         if found.config.log.file:
             journal.check(deployment.data / found.config.log.file)
         check(found, directory)
@@ -183,17 +168,6 @@ def fresh(deployment: Deployment, directory: Path | None) -> tuple[float, float]
         since, until = servers.good_for(deployment.datadir, kept)
         begins, ends = max(begins, since), min(ends, until)
     return begins, ends
-
-
-def _check_unchanged(old: Config, new: Config) -> None:
-    for name in AT_START:
-        section, setting = name.split(".")
-        before, after = (getattr(getattr(each, section), setting) for each in (old, new))
-        if before != after:
-            raise ConfigError(
-                f"{name}: {before!r} became {after!r}, which takes a restart; write the old value, or "
-                "stop sekisho serve and start it again"
-            )
 
 
 def _text(content: bytes | None) -> str | None:

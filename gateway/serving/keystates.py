@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.x509.oid import NameOID
@@ -19,24 +18,11 @@ from ca.tokenlink import LOST
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
 from gateway.serving.tokens import KeyState, Pins, keys_in, state_of, tokens_of
+from gateway.web.examined import Placed
 
 GOOD = "ok"
 # A key in a token of which the signer tells nothing: not the root's; the root's, with which it never signs.
 _UNSEEN = ("the signer tells nothing of it; see the log of sekisho serve", "")
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A key. ``state``: `GOOD`, or what is to be said of it; ``bad``: whether something has to be done;
-    ``lost``: whether it may be gone for good."""
-
-    name: str
-    of: str
-    where: str
-    kind: str
-    state: str
-    bad: bool = False
-    lost: bool = False
 
 
 def states(deployment: Deployment) -> list[Placed]:

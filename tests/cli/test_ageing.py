@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca import servers
 from gateway.cli import ageing
+from gateway.serving import authority
 from gateway.serving.config import FILE_NAME, read_config
 from gateway.serving.deployment import configured_hosts, opened_deployment
 from gateway.serving.figures import Thresholds, endings
@@ -257,19 +258,19 @@ async def _older_and_root(data: Path, passphrase: str) -> None:
         for left in (91, 89):
             clock = _At(older.not_after_at - left * _DAY)
             at = replace(deployment, ra=replace(deployment.ra, clock=clock))
-            found = {each.check: each for each in ageing.other_authorities(at)}
+            found = {each.check: each for each in authority.CHECKS["earlier CA"](at)}
             states[left] = found["earlier CA"]
         # Nobody's certificate lives as long as that here: alive is what counts.
         assert [each.state for each in states.values()] == ["ok", "ok"]
         with sqlite3.connect(data / "sekisho.db") as db:
             db.execute("UPDATE certificates SET not_after_at = ?", [older.not_after_at])
-        found = {each.check: each for each in ageing.other_authorities(at)}
+        found = {each.check: each for each in authority.CHECKS["earlier CA"](at)}
         assert found["earlier CA"].state == "notice"
         assert "certificates still good" in found["earlier CA"].found
         root = int(deployment.datadir.root.not_valid_after_utc.timestamp())
         for left, state in ((1_099, "ok"), (1_097, "notice"), (-1, "bad")):
             late = replace(deployment, ra=replace(deployment.ra, clock=_At(root - left * _DAY)))
-            found = {each.check: each for each in ageing.other_authorities(late)}
+            found = {each.check: each for each in authority.CHECKS["earlier CA"](late)}
             assert found["root"].state == state
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from ca import apart, emergency
 from ca.files import name_of
 from ca.signerlink import RemoteSigner, signer_status
-from gateway.cli.finding import Finding
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment, turns_of
+from gateway.web.examined import Finding
 
 
 def found(deployment: Deployment) -> list[Finding]:
