@@ -16,11 +16,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ocsp
 
-from ca.certificates import key_identifier, public_key_of
+from ca.certificates import key_identifier, public_key_of, serial_hex
 from ca.crls import ALGORITHMS, kind_of
 from ca.der import BIT_STRING, SEQUENCE, span, tlv
 from ca.keys import PublicKey, spki_of
-from ca.revocation import HOLD, RevocationStatus
+from ca.revocation import HOLD, RevocationStatus, reason_code
 
 #: Hashes that name an issuer: SHA-1 is what nearly everybody asks by, and says nothing of security here.
 HashName = Literal["sha1", "sha256"]
@@ -141,6 +141,18 @@ def response(kept: bytes, responder: bytes) -> bytes:
     """A whole answer (OCSPResponse), with the responder's certificate (DER)."""
     basic = tlv(SEQUENCE, kept, tlv(_EXPLICIT_0, tlv(SEQUENCE, responder)))
     return tlv(SEQUENCE, _SUCCESSFUL, tlv(_EXPLICIT_0, tlv(SEQUENCE, _ID_BASIC, tlv(_OCTETS, basic))))
+
+
+def told_by(der: bytes) -> Standing:
+    """What an answer of ours (OCSPResponse) tells whoever asked."""
+    answer = ocsp.load_der_ocsp_response(der)
+    serial, revoked_at = serial_hex(answer.serial_number), answer.revocation_time_utc
+    if revoked_at is None:
+        good = answer.certificate_status is ocsp.OCSPCertStatus.GOOD
+        return Standing(serial, RevocationStatus.GOOD if good else RevocationStatus.UNKNOWN)
+    reason = 0 if answer.revocation_reason is None else reason_code(str(answer.revocation_reason.value))
+    status = RevocationStatus.HELD if reason == HOLD else RevocationStatus.REVOKED
+    return Standing(serial, status, int(revoked_at.timestamp()), reason)
 
 
 def responder_key_of(certificate: x509.Certificate) -> bytes:

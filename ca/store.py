@@ -45,6 +45,8 @@ class Reservation:
     """Of the profile (`ca.profiles.version_of`)."""
     naming: Naming = NOTHING
     tbs: bytes = b""
+    door: str = ""
+    """By which way it was asked for, in the words of whoever reserves it."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def reserve(db: Transaction, reservation: Reservation) -> None:
         "serial": reservation.serial,
         "issuer_id": reservation.issuer_id,
         "profile": reservation.profile,
+        "door": reservation.door,
         "status": "reserved",
         "subject_cn": reservation.subject_cn,
         "spki_sha256": spki_sha256(reservation.spki),
@@ -361,8 +364,8 @@ def move_journal_mark(db: Transaction, number: int, digest: str) -> None:
 
 
 _NOTED = (
-    "issuer_id", "profile", "subject_cn", "spki_sha256", "not_before_at", "not_after_at", "reserved_at",
-    "order_id",
+    "issuer_id", "profile", "door", "subject_cn", "spki_sha256", "not_before_at", "not_after_at",
+    "reserved_at", "order_id",
 )  # fmt: skip
 # In words that the partial indexes have, too.
 _STATUSES: dict[str, str] = {

@@ -39,10 +39,11 @@ def planned(
     """The certificate of an enrollment, decided now. Refusal("profile_unmet"); `Unacceptable` for a key or
     names that its profile refuses."""
     naming = profiles.naming(db, profiles.known(ra, to.profile), to.user_id)
-    return ra.authority.plan(
+    made = ra.authority.plan(
         *(to.profile, to.common_name, names, spki_der, to.request_id, at, os.urandom(16), naming),
         issuer=generations.issuing(db, ra),
     )
+    return replace(made, door=to.door)
 
 
 async def up_to_date(ra: RegistrationAuthority, reservation: Reservation) -> Reservation:

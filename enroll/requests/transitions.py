@@ -112,11 +112,12 @@ def end_certificate(
     return True
 
 
-def hold_certificate(db: Transaction, serial: str, at: int, *, actor: str) -> bool:
-    """Stops a certificate until somebody decides; its enrollment stays as it is. False if it was not good."""
+def hold_certificate(db: Transaction, serial: str, at: int, *, actor: str, reason: str = "") -> bool:
+    """Stops a certificate until somebody decides; its enrollment stays as it is. False if it was not good.
+    ``reason``: in somebody's words, where there are any."""
     done = ca.store.hold(db, serial, at)
     if done:
-        store.audit(db, at, actor, "certificate.held", serial)
+        store.audit(db, at, actor, "certificate.held", serial, **({"reason": reason} if reason else {}))
     return done
 
 

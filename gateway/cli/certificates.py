@@ -9,14 +9,13 @@ from typing import Any
 
 import click
 
-import ca.store
 from ca.authority import Issuer
 from ca.certificates import to_pem
-from ca.revocation import REASONS, operator_reason, reason_code
-from ca.storage import Transaction
+from ca.revocation import REASONS
 from ca.store import CertificateRecord
-from enroll import crls, generations, identifiers, store
+from enroll import crls, generations, store
 from enroll.acme.store import credentials_alive
+from enroll.certificates import ending
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
@@ -111,8 +110,7 @@ async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
     """Revoke a certificate, for good: open connections with it end within a second."""
     ra = deployment.ra
     found = known_certificate(ra, name)
-    payload = {"serial": found.serial, "reason": operator_reason(reason_code(reason))}
-    done = await asked(deployment, "certificate.revoke", payload)
+    done = await asked(deployment, "certificate.revoke", ending.of_one(found.serial, reason))
     if isinstance(done, Proposed):
         return proposed(done)
     now = known_certificate(ra, found.serial)
@@ -123,20 +121,15 @@ async def _revoke(deployment: Deployment, name: str, reason: str) -> Answer:
 
 def known_certificate(ra: RegistrationAuthority, name: str) -> CertificateRecord:
     """The certificate that an operator names, or Refusal("not_found")."""
-    return ra.database.read_now(lambda db: _found(db, name))
-
-
-def _found(db: Transaction, name: str) -> CertificateRecord:
-    # Windows shows serials and fingerprints with spaces or colons and in capitals.
-    tidy = identifiers.typed(name).replace(":", "").lower()
-    found = ca.store.find_by_serial(db, tidy) or ca.store.find_by_serial(db, tidy.lstrip("0"))
-    found = found or ca.store.find_by_fingerprint(db, tidy)
-    named = ca.store.find_by_common_name(db, name) or ca.store.find_by_common_name(db, tidy.upper())
-    if found is None and named:
-        found = named[-1]
+    found = ra.database.read_now(lambda db: ending.named(db, name))
     if found is None:
-        raise Refusal("not_found", field="serial", detail=f"there is no certificate {name[:80]!r} here")
+        raise unknown(name)
     return found
+
+
+def unknown(name: str) -> Refusal:
+    """Of a name that no certificate has."""
+    return Refusal("not_found", field="serial", detail=f"there is no certificate {name[:80]!r} here")
 
 
 def _issuer(ra: RegistrationAuthority, name: str | None) -> Issuer:

@@ -11,13 +11,13 @@ import click
 
 from ca.storage import Transaction
 from enroll import store
+from enroll.certificates import ending
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
-from enroll.refusals import Refusal
-from enroll.requests.transitions import hold_all, hold_certificate
+from enroll.requests.transitions import hold_all
 from gateway.cli.asked import asked, proposed
-from gateway.cli.caller import actor
+from gateway.cli.caller import acting, actor
 from gateway.cli.certificates import known_certificate, record_of
 from gateway.cli.frame import ASKS, DOES, Answer, answer, deployment_command, detail
 from gateway.cli.people import USER_ID, known_user
@@ -34,12 +34,9 @@ async def _hold(deployment: Deployment, name: str) -> Answer:
 
     Lists and answers say that it is held (reason 6). It is taken back by cert release; cert revoke is for
     good."""
-    ra, by = deployment.ra, actor()
-    found = known_certificate(ra, name)
-    if not await ra.database.write(lambda db: hold_certificate(db, found.serial, ra.now(), actor=by)):
-        said = f"certificate {found.serial} is {found.status}; only one that can be held is changed by this"
-        raise Refusal("conflict", field="serial", detail=said)
-    return _as_it_is(ra, found.serial)
+    serial = known_certificate(deployment.ra, name).serial
+    await ending.hold(deployment.ra, acting(), serial)
+    return _as_it_is(deployment.ra, serial)
 
 
 @deployment_command(GROUPS["cert"], "release", Act.RECORD, ASKS)

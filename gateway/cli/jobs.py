@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ca.errors import ConfigError
-from ca.revocation import operator_reason, reason_code
+from enroll.certificates import ending
 from enroll.jobs import running, viewing
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import IMPORTS, problem_of
@@ -22,7 +22,7 @@ from enroll.operators.roles import Act
 from enroll.refusals import Refusal
 from gateway.cli.asked import asked, proposed
 from gateway.cli.caller import Given, InputFile, OutputFile, acting, is_far, write
-from gateway.cli.certificates import OFFERED, known_certificate
+from gateway.cli.certificates import OFFERED, unknown
 from gateway.cli.failures import failure_of
 from gateway.cli.frame import ASKS, READS, Answer, answer, deployment_command, detail, listing
 from gateway.cli.root import GROUPS
@@ -138,12 +138,13 @@ async def _undo(deployment: Deployment, number: int) -> Answer:
 async def _revoke_list(deployment: Deployment, file: Given, reason: str) -> Answer:
     """Revoke many certificates: a file with one serial, common name or fingerprint a line ('-': standard
     input). It takes two people, and is done by a job."""
-    lines = [each.strip() for each in file.content.decode("utf-8-sig", "replace").splitlines()]
-    serials = [known_certificate(deployment.ra, each).serial for each in lines if each]
-    if not serials:
+    lines = file.content.decode("utf-8-sig", "replace").splitlines()
+    found = deployment.ra.database.read_now(lambda db: ending.marked(db, lines))
+    if found.unknown:
+        raise unknown(found.unknown[0])
+    if not found.records:
         raise ConfigError(f"{file} names no certificate; write one serial a line")
-    payload = {"serials": list(dict.fromkeys(serials)), "reason": operator_reason(reason_code(reason))}
-    done = await asked(deployment, "certificate.revoke.bulk", payload)
+    done = await asked(deployment, "certificate.revoke.bulk", ending.of_many(found.serials, reason))
     return proposed(done) if isinstance(done, Proposed) else await after(deployment, done.result["job"])
 
 

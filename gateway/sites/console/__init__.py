@@ -20,6 +20,8 @@ from gateway.sites.console import (
     callers,
     campaigning,
     campaigns,
+    certificate,
+    certificates,
     entry,
     fetching,
     importing,
@@ -46,10 +48,12 @@ from gateway.web.pages import EVERY_PATH, Handler, form, noted, site_application
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 _APPLICATION = "/applications/{number:[0-9]{1,12}}"
 _DECIDING = Verdict.PROPOSE | Verdict.DECIDE
+_ENDING = Verdict.PROPOSE | Verdict.DO
 _AUDIT = f"/audit.{{form:{audit.NAMES}}}"
 # All of it, or what one has done oneself: which of them, the function says.
 _SEEING = Verdict.READ | Verdict.OWN
 _REPORT = f"/reports/{{name:{reports.NAMES}}}"
+_CERTIFICATE = "/certificates/{serial:[0-9a-fA-F]{2,40}}"
 _CALLER = "/callers/{user_id:[A-Z0-9]{4,12}}"
 
 
@@ -159,6 +163,14 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", templating.TEMPLATE + "/change", templating.change, Act.TEMPLATES, Verdict.PROPOSE),
     Route("POST", templating.TEMPLATE + "/reset", templating.reset, Act.TEMPLATES, Verdict.PROPOSE),
     Route("POST", templating.TEMPLATE + "/test", templating.test, Act.TEMPLATES, _DECIDING),
+    Route("GET", certificates.LIST, certificates.listed, Act.SEARCH),
+    Route("GET", certificates.MANY, certificates.many, Act.REVOKE_MANY, Verdict.PROPOSE),
+    Route("POST", certificates.MANY, certificates.revoke_many, Act.REVOKE_MANY, Verdict.PROPOSE),
+    Route("GET", _CERTIFICATE, certificate.page, Act.SEARCH),
+    Route("GET", f"{_CERTIFICATE}.{{form:{'|'.join(certificate.FORMS)}}}", certificate.download, Act.SEARCH),
+    Route("POST", _CERTIFICATE + "/revoke", certificate.revoke, Act.REVOKE, _ENDING),
+    Route("POST", _CERTIFICATE + "/hold", certificate.hold, Act.SUSPEND, Verdict.DO),
+    Route("POST", _CERTIFICATE + "/release", certificate.release, Act.RECORD, Verdict.PROPOSE),
     Route("GET", admitting.NEW, admitting.page, Act.OPERATORS, Verdict.PROPOSE),
     Route("POST", admitting.NEW, admitting.propose, Act.OPERATORS, Verdict.PROPOSE),
 )

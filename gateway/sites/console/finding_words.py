@@ -41,7 +41,12 @@ CERTIFICATES: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "expired": (("期限切れ", "expired"), "plain"),
         "held": (("利用停止中", "suspended"), "warn"),
         "revoked": (("失効", "revoked"), "bad"),
+        "distrusted": (("発行者が停止", "its issuer is trusted no more"), "bad"),
     }
+)
+#: Door by which a certificate was asked for.
+DOORS: Mapping[str, Text] = MappingProxyType(
+    {"page": ("画面", "pages"), "protocol": ("プログラム（自動更新）", "a program")}
 )
 #: Kind of a request.
 REQUESTS: Mapping[str, Text] = MappingProxyType(
@@ -181,6 +186,21 @@ ACTIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "session.ended": (("ログインを終了（運用者）", "Session ended by an operator"), "plain"),
         "call.noted": (("応対記録", "Note on a call"), "plain"),
         "reason.given": (("操作の理由", "Why it was done"), "plain"),
+    }
+)
+#: The same of a certificate's own history, which has more of them.
+HISTORY: Mapping[str, tuple[Text, str]] = MappingProxyType(
+    {
+        **ACTIONS,
+        "reason.given": (("理由の記録", "The reason that was given"), "plain"),
+        "certificate.planned-anew": (("発行内容を決め直し", "Decided anew"), "plain"),
+        "enrollment.announce": (("取得の案内を送信", "The pick-up email left"), "plain"),
+        "enrollment.authenticate": (("取得サイトで本人を確認", "Logged in to pick it up"), "plain"),
+        "enrollment.submit": (("発行を受付", "Asked for"), "plain"),
+        "enrollment.issue": (("発行を完了", "Signed and stored"), "good"),
+        "enrollment.supersede": (("再発行により終了", "Superseded by a reissue"), "plain"),
+        "enrollment.replace": (("更新により終了", "Replaced by its renewal"), "plain"),
+        "enrollment.revoke": (("失効により終了", "Ended by its revocation"), "bad"),
     }
 )
 #: What came of a form -> words, and the class of their notice.

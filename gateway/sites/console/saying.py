@@ -312,7 +312,7 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         ),
         "serial": lambda value, names: _named(names.certificates.get(value, ""), value.upper()),
         "status": _one_of(STATUSES),
-        "certificate.reason": lambda value, _: _revocation(value),
+        "certificate.reason": lambda value, _: revocation(value),
         "rejection": _one_of(REJECTIONS),
         "reason": _one_of(REASONS),
         "kind": _one_of({**APPLICATIONS, **KINDS}),
@@ -350,6 +350,7 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
 )
 
 
-def _revocation(value: Any) -> Text:
+def revocation(value: Any) -> Text:
+    """A reason of a revocation, by its code."""
     row = REVOCATION_REASONS.get(value)
     return (str(value), str(value)) if row is None else (REVOCATIONS.get(row.name, row.name), row.name)

@@ -1,0 +1,151 @@
+"""Every statement of the list of certificates: a page and how many there are, by an index that has all that
+it is narrowed by (`ca/schema.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ca.storage import Row, Transaction
+
+State = Literal["reserved", "issued", "expired", "held", "revoked", "distrusted"]
+Order = Literal["newest", "ending"]
+#: Where a page ends: the value that orders the list, and the number.
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What narrows the list; None for what does not. Ends are seconds since the epoch."""
+
+    state: State | None = None
+    issuer_id: str | None = None
+    profile: str | None = None
+    door: str | None = None
+    policy_number: str | None = None
+    ends_from: int | None = None
+    ends_before: int | None = None
+
+
+def page(
+    db: Transaction,
+    wanted: Wanted,
+    order: Order,
+    at: int,
+    distrusted: Collection[str],
+    after: Place | None,
+    limit: int,
+) -> list[Row]:
+    """So many certificates after a place, without their bytes, with whose each is. ``at``: the moment by
+    which they have ended; ``distrusted``: the IDs of issuing CAs that are trusted no more."""
+    column, direction = _ORDERS[order]
+    terms, values = _terms(wanted, at, distrusted)
+    if after is not None:
+        terms.append(_BEHIND[order])
+        values |= {"last": after[0], "last_number": after[1]}
+    # First the keys, by the index alone: the rows are wide.
+    keys = (
+        f"SELECT number FROM certificates WHERE {_all(terms)}"
+        f" ORDER BY {column} {direction}, number {direction} LIMIT :limit"
+    )
+    numbers = [row["number"] for row in db.rows(keys, {**values, "limit": limit})]
+    found = {row["number"]: row for row in _rows(db, numbers)}
+    return [found[number] for number in numbers]
+
+
+def count(db: Transaction, wanted: Wanted, at: int, distrusted: Collection[str]) -> int:
+    """How many there are in all."""
+    terms, values = _terms(wanted, at, distrusted)
+    if wanted.state in ("held", "revoked"):
+        # In words that the partial indexes have: these are few.
+        terms.append("change_number IS NOT NULL")
+    return _count(db, terms, values)
+
+
+def count_around(
+    db: Transaction, wanted: Wanted, order: Order, at: int, distrusted: Collection[str], place: Place
+) -> tuple[int, int]:
+    """How many there are up to and with a place, and how many behind it: each is looked at once."""
+    terms, values = _terms(wanted, at, distrusted)
+    values |= {"last": place[0], "last_number": place[1]}
+    ahead, behind = (_count(db, [*terms, side[order]], values) for side in (_AHEAD, _BEHIND))
+    return ahead, behind
+
+
+def _count(db: Transaction, terms: Sequence[str], values: Mapping[str, Any]) -> int:
+    row = db.one(f"SELECT count(*) AS n FROM certificates WHERE {_all(terms)}", values)
+    assert row is not None
+    return int(row["n"])
+
+
+def _rows(db: Transaction, numbers: Sequence[int]) -> Sequence[Row]:
+    values = {f"n{place}": number for place, number in enumerate(numbers)}
+    if not values:
+        return ()
+    return db.rows(f"{_ROWS} WHERE c.number IN ({', '.join(f':{name}' for name in values)})", values)
+
+
+def _terms(wanted: Wanted, at: int, distrusted: Collection[str]) -> tuple[list[str], dict[str, Any]]:
+    terms, values = list[str](), dict[str, Any]()
+    for column in ("issuer_id", "profile", "door"):
+        if (value := getattr(wanted, column)) is not None:
+            terms.append(f"{column} = :{column}")
+            values[column] = value
+    for name, term in _ENDS.items():
+        if (moment := getattr(wanted, name)) is not None:
+            terms.append(term)
+            values[name] = moment
+    if wanted.policy_number is not None:
+        terms.append(f"serial IN ({_OF_ORGANISATION})")
+        values["policy_number"] = wanted.policy_number
+    if wanted.state is not None:
+        gone = {f"gone{place}": issuer for place, issuer in enumerate(sorted(distrusted))}
+        listed = ", ".join(f":{name}" for name in gone) or "''"
+        term = _STATES[wanted.state].format(listed)
+        terms.append(term)
+        values |= gone if "gone" in term else {}
+        values |= {"at": at} if ":at" in term else {}
+    return terms, values
+
+
+def _all(terms: Sequence[str]) -> str:
+    return " AND ".join(terms) or "1 = 1"
+
+
+#: Order -> the column, and its direction.
+_ORDERS: Mapping[Order, tuple[str, str]] = {
+    "newest": ("reserved_at", "DESC"),
+    "ending": ("not_after_at", "ASC"),
+}
+#: Order -> what comes behind a place, and what does not: each is a part of the index.
+_BEHIND: Mapping[Order, str] = {
+    "newest": "reserved_at <= :last AND (reserved_at < :last OR number < :last_number)",
+    "ending": "not_after_at >= :last AND (not_after_at > :last OR number > :last_number)",
+}
+_AHEAD: Mapping[Order, str] = {
+    "newest": "reserved_at >= :last AND (reserved_at > :last OR number >= :last_number)",
+    "ending": "not_after_at <= :last AND (not_after_at < :last OR number <= :last_number)",
+}
+_ENDS = {"ends_from": "not_after_at >= :ends_from", "ends_before": "not_after_at < :ends_before"}
+#: What a state means of a row. An end has come when its second is over (RFC 5280 section 4.1.2.5); what is
+#: revoked stays so.
+_STATES: Mapping[State, str] = {
+    "reserved": "status = 'reserved'",
+    "issued": "status = 'issued' AND not_after_at >= :at AND issuer_id NOT IN ({0})",
+    "expired": "status = 'issued' AND not_after_at < :at",
+    "held": "status = 'held' AND issuer_id NOT IN ({0})",
+    "revoked": "status = 'revoked'",
+    "distrusted": "(status = 'issued' AND not_after_at >= :at OR status = 'held') AND issuer_id IN ({0})",
+}
+_OF_ORGANISATION = (
+    "SELECT e.serial FROM users u JOIN enrollments e ON e.user_id = u.user_id"
+    " WHERE u.policy_number = :policy_number AND e.serial IS NOT NULL"
+)
+_ROWS = (
+    "SELECT c.number AS number, c.serial, c.issuer_id, c.profile, c.door, c.status, c.subject_cn,"
+    " c.not_before_at, c.not_after_at, c.reserved_at, c.issued_at, c.held_at, c.revoked_at,"
+    " c.revocation_reason, e.request_id, u.user_id, u.name, u.policy_number"
+    " FROM certificates c LEFT JOIN enrollments e ON e.serial = c.serial"
+    " LEFT JOIN users u ON u.user_id = e.user_id"
+)
