@@ -161,7 +161,7 @@ SCHEMA = Schema(
                 _CRLS,
                 _CLOCK,
                 _ANSWERS,
-                "CREATE INDEX answers_age ON answers (this_update_at)",
+                "CREATE INDEX answers_age ON answers (this_update_at, next_update_at)",
                 _RESPONDERS,
                 _GENERATIONS,
                 _CA_WARNINGS,

@@ -7,6 +7,7 @@ each change. What is planned comes by the clock, unless that is in doubt.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from cryptography import x509
@@ -17,7 +18,7 @@ from ca.errors import ConfigError
 from ca.generations import store as written
 from ca.generations.endings import Warned, endings
 from ca.generations.states import Event, Generations, Row, State, follow, generations
-from ca.profiles import CRL_LIFETIME, Audience
+from ca.profiles import CRL_LIFETIME, ISSUING, Audience
 from ca.storage import Transaction
 from enroll import store, timekeeping
 from enroll.mail import occasions
@@ -136,6 +137,40 @@ def issuers(
     found = look(ra)
     named = [each for each in ra.authority.of(audience) if found.state(each.issuer_id) in states]
     return tuple(sorted(named, key=lambda each: not found.issues(each.issuer_id)))
+
+
+@dataclass(frozen=True)
+class Period:
+    """From when to when one issues; None: not yet, or without an end."""
+
+    from_at: int | None
+    until_at: int | None
+    #: The moment that is planned, where one is.
+    planned_at: int | None
+
+
+def period(ra: RegistrationAuthority, found: Generations, issuer: Issuer) -> Period:
+    """When one issues, or did, by its row and those of the others of its audience."""
+    row, state, audiences = (
+        found.rows[issuer.issuer_id],
+        found.state(issuer.issuer_id),
+        ra.authority.audiences(),
+    )
+    planned = row.planned_at if state in (State.PLANNED, State.RETURNING) else None
+    # Of the first there is no moment but that of its making.
+    begun = row.begun_at(found.at) if planned is None else planned
+    if begun is None:
+        return Period(None, None, planned)
+    made_at = int(issuer.certificate.not_valid_before_utc.timestamp()) + ISSUING.backdate
+    followed = [
+        since
+        for each in found.rows.values()
+        if audiences[each.issuer_id] is issuer.audience
+        and each is not row
+        and (since := each.begun_at(2**62)) is not None
+        and since > begun
+    ]
+    return Period(max(begun, made_at), min(followed, default=None), planned)
 
 
 def named(ra: RegistrationAuthority, name: str) -> Issuer:

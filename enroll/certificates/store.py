@@ -73,6 +73,16 @@ def count_around(
     return ahead, behind
 
 
+def alive(db: Transaction, at: int) -> dict[str, int]:
+    """How many certificates are good at a moment, by the ID of their issuing CA."""
+    found = db.rows(
+        "SELECT issuer_id, count(*) AS n FROM certificates WHERE status = 'issued' AND not_after_at >= :at"
+        " GROUP BY issuer_id",
+        {"at": at},
+    )
+    return {row["issuer_id"]: int(row["n"]) for row in found}
+
+
 def _count(db: Transaction, terms: Sequence[str], values: Mapping[str, Any]) -> int:
     row = db.one(f"SELECT count(*) AS n FROM certificates WHERE {_all(terms)}", values)
     assert row is not None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import ca.store
 from ca.storage import Transaction
 from enroll import store
+from enroll.certificates import listing as certificates
+from enroll.certificates.store import Wanted as Certificates
 from enroll.hooks import viewing as hooks
 from enroll.jobs import viewing as jobs
+from enroll.jst import day_of, start_of
 from enroll.listings import Letters
 from enroll.operators import applied, asking, letters
 from enroll.operators import store as operators
@@ -19,6 +23,9 @@ from enroll.operators.applied import Wanted
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Operator
 from enroll.ra import RegistrationAuthority
+
+#: Days before its end in which a program's certificate should have been renewed: it renews earlier.
+SOON = 14
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,18 @@ def listed(db: Transaction, at: int, actor: Actor) -> list[Listed]:
     ]
 
 
+def ending_soon(at: int) -> Certificates:
+    """Programs' certificates (of servers, mostly) that end soon, as the list of certificates has them."""
+    return Certificates(
+        state="issued", door="protocol", ends_before=start_of(last_day(at) + timedelta(days=1))
+    )
+
+
+def last_day(at: int) -> date:
+    """The last day that is soon."""
+    return day_of(at) + timedelta(days=SOON)
+
+
 def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mapping[str, Any]:
     """How much there is of what needs somebody, as far as the actor may see it. Refusal("not_permitted")."""
     require(actor, Act.STANDING, Verdict.READ)
@@ -57,6 +76,8 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
     if actor.may(Act.SEARCH) & Verdict.READ:
         for state in ("open", "waiting", "held"):
             found[f"letters_{state}"] = letters.count(db, actor, Letters(state=state))
+        found["certificates_stuck"] = certificates.count(db, ra, actor, Certificates(state="reserved"))
+        found["certificates_ending"] = certificates.count(db, ra, actor, ending_soon(ra.now()))
     if actor.may(Act.DELIVERIES) & Verdict.READ:
         needing = hooks.needing(db)
         found |= {"webhooks_dead": needing.dead, "webhooks_stopped": needing.stopped}

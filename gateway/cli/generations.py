@@ -19,7 +19,6 @@ from ca.errors import ConfigError
 from ca.generations.endings import full_length_until
 from ca.generations.states import Event, Generations, State, follow
 from ca.keyplaces import place_of, responder_of, stem_of
-from ca.profiles import ISSUING
 from ca.storage import Transaction
 from ca.trust import CertificateState
 from enroll import generations, listings, store, timekeeping
@@ -460,18 +459,7 @@ def _records(db: Transaction, deployment: Deployment) -> list[dict[str, Any]]:
 
 def _record(db: Transaction, deployment: Deployment, found: Generations, issuer: Issuer) -> dict[str, Any]:
     row, state = found.rows[issuer.issuer_id], found.state(issuer.issuer_id)
-    audiences = deployment.ra.authority.audiences()
-    # Of the first there is no moment but that of its making.
-    begun = row.planned_at if state in (State.PLANNED, State.RETURNING) else row.begun_at(found.at)
-    made_at = int(issuer.certificate.not_valid_before_utc.timestamp()) + ISSUING.backdate
-    followed = [
-        since
-        for each in found.rows.values()
-        if audiences[each.issuer_id] is issuer.audience
-        and each is not row
-        and (since := each.begun_at(2**62)) is not None
-        and since > (begun or 0)
-    ]
+    period = generations.period(deployment.ra, found, issuer)
     return {
         "issuer_id": issuer.issuer_id,
         "common_name": issuer.common_name,
@@ -479,9 +467,9 @@ def _record(db: Transaction, deployment: Deployment, found: Generations, issuer:
         "state": state.value,
         "meaning": _MEANINGS[state].replace("NAME", f"'{issuer.common_name}'"),
         "current": state is State.ISSUING,
-        "from_at": max(begun, made_at) if begun is not None else None,
-        "issues_until_at": min(followed, default=None) if begun is not None else None,
-        "planned_at": row.planned_at if state in (State.PLANNED, State.RETURNING) else None,
+        "from_at": period.from_at,
+        "issues_until_at": period.until_at,
+        "planned_at": period.planned_at,
         "retired_at": row.retired_at,
         "over_at": row.over_at,
         "distrusted_at": row.distrusted_at,

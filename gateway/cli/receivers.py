@@ -5,8 +5,8 @@ from __future__ import annotations
 from ca.storage import Transaction
 from enroll.hooks import endpoints, reach, store
 from enroll.hooks.states import Delivery, Endpoint
-from gateway.web.examined import Finding
 from gateway.serving.deployment import Deployment
+from gateway.web.examined import Finding
 
 _NAME = "webhooks"
 

@@ -48,14 +48,19 @@ def configured(deployment: Deployment) -> Configured:
             Setting(
                 section=section,
                 name=name,
-                value=_LOGIN.sub("//***@", value),
+                value=plainly(value),
                 default=default.get((section, name), ""),
                 meaning=meanings.get((section, name), ""),
-                pending=_LOGIN.sub("//***@", told) if told != value else None,
+                pending=plainly(told) if told != value else None,
                 at_start=f"{section}.{name}" in AT_START,
             )
         )
     return Configured(rows, problem)
+
+
+def plainly(value: str) -> str:
+    """A value without a login that stands in an address."""
+    return _LOGIN.sub("//***@", value)
 
 
 def check_unchanged(old: Config, new: Config) -> None:

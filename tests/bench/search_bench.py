@@ -1,4 +1,5 @@
-"""How long the console's search and caller view take, over years of certificates: p50 and p95 by query.
+"""How long the console's search, caller view and list of certificates take, over years of certificates: p50
+and p95 by query.
 
 ``python -m tests.bench.search_bench [--users N] [--organisations N] [--certificates N] [--audit N]
 [--times N]``
@@ -139,9 +140,9 @@ def fill(data: Path, users: int, organisations: int, certificates: int, audit: i
             ),
         )  # fmt: skip
         many(
-            "INSERT INTO certificates(serial, issuer_id, profile, status, subject_cn, spki_sha256,"
+            "INSERT INTO certificates(serial, issuer_id, profile, door, status, subject_cn, spki_sha256,"
             " not_before_at, not_after_at, reserved_at, issued_at, template, der, fingerprint, order_id)"
-            " VALUES (?, 'issuer', 'client-person', 'issued', ?, '', ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, 'issuer', 'client-person', 'page', 'issued', ?, '', ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     serial(n), common_name(n, users), START, ends_at(n, certificates), START, START,
@@ -206,6 +207,14 @@ def queries(users: int, organisations: int, certificates: int, number: str) -> d
         "reference": lambda: number,
         "nothing": lambda: "誰もいない",
         "caller view": lambda: user_id(one()),
+        "certificates": lambda: "/certificates",
+        "certificates, good": lambda: "/certificates?state=issued&sort=ending",
+        "certificates, expired": lambda: "/certificates?state=expired",
+        "certificates, of a door": lambda: "/certificates?door=page&state=issued",
+        "certificates, of an organisation": lambda: (
+            f"/certificates?organisation={policy_number(draw.randrange(organisations))}"
+        ),
+        "certificates, in the middle": lambda: f"/certificates?after={START}-{held()}",
     }
 
 
@@ -229,8 +238,9 @@ async def measure(place: Path, given: argparse.Namespace) -> None:
             for kind, draw in drawn.items():
                 took, spent = [], []
                 for _ in range(given.times):
-                    text = quote(draw())
-                    path = f"/callers/{text}" if kind == "caller view" else f"/search?q={text}"
+                    text = draw()
+                    path = f"/callers/{text}" if kind == "caller view" else f"/search?q={quote(text)}"
+                    path = text if text.startswith("/") else path
                     began, worked = time.perf_counter(), time.process_time()
                     page = await desk.at.get(path)
                     took.append(1_000 * (time.perf_counter() - began))

@@ -258,7 +258,16 @@ def test_what_the_journal_gives_back_can_be_renewed(authority: Authority, db: Da
     entropy, names = os.urandom(16), ("a.example", "b.example")
     planned = authority.plan("client-automated", "K1", names, key, "order", AT, entropy)
     der = authority.certify_now(planned)
-    noted = ("issuer_id", "profile", "subject_cn", "not_before_at", "not_after_at", "reserved_at", "order_id")
+    noted = (
+        "issuer_id",
+        "profile",
+        "door",
+        "subject_cn",
+        "not_before_at",
+        "not_after_at",
+        "reserved_at",
+        "order_id",
+    )
     facts = {name: getattr(planned, name) for name in noted} | {"spki_sha256": spki_sha256(key)}
     db.write_now(lambda d: store.adopt(d, planned.serial, der, AT, facts))
     found = store.find_reservation(look(db), planned.serial)

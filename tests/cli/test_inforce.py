@@ -25,7 +25,7 @@ from ca.keys import generate
 from ca.profiles import DAY, SERVER
 from gateway.proxy.identity import JWKS_PATH
 from gateway.running.pulse import Alone, Pulse, Watch
-from gateway.serving import inforce
+from gateway.serving import configured, inforce
 from gateway.serving.config import FILE_NAME, read_config
 from gateway.serving.deployment import configured_hosts, opened_deployment
 from gateway.serving.inforce import Look
@@ -112,7 +112,7 @@ async def test_what_only_a_start_takes(sekisho: Shell, name: str) -> None:
     assert look.error is not None
     assert look.error.startswith(f"{name}: ")
     assert "which takes a restart; write the old value, or stop sekisho serve" in look.error
-    assert set(inforce.AT_START) == set(_AT_START)
+    assert set(configured.AT_START) == set(_AT_START)
 
 
 async def test_a_reload_takes_everything_else(sekisho: Shell) -> None:

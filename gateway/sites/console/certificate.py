@@ -110,7 +110,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 async def download(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """The certificate itself, as a file."""
-    ra, serial, kind = request.app[GATE].ra, _serial(request), request.match_info["form"]
+    ra, serial, kind = request.app[GATE].ra, _serial(request), request.match_info["kind"]
     require(visitor.actor, Act.SEARCH, Verdict.READ)
     found = await ra.database.read(lambda db: ca.store.find_by_serial(db, serial))
     if found is None or found.der is None:
@@ -202,11 +202,11 @@ def _what(found: Shown, reason: str) -> Text:
     """What the passkey is asked for."""
     record, name = found.record, "" if found.user is None else found.user.name
     serial = record.serial.upper()
-    ja = f"証明書1枚を失効：{record.subject_cn} {name}（シリアル番号 {serial}）。理由：{OFFERED[reason][0]}。"
+    ja = f"証明書1件を失効：{record.subject_cn} {name}（シリアル番号 {serial}）。理由：{OFFERED[reason][0]}。"
     en = f"Revoke 1 certificate: {record.subject_cn} {name} (serial number {serial}), {reason}."
     return (
-        f"{ja}使用中の接続は2秒以内に切れます。取り消せません",
-        f"{en} Open connections end within two seconds. It cannot be undone",
+        f"{ja}使用中の接続は2秒以内に切れます。取り消せません。",
+        f"{en} Open connections end within two seconds. It cannot be undone.",
     )
 
 

@@ -51,7 +51,7 @@ _WRONG: Mapping[str, Text] = {
 #: What is wrong with a list of certificates that are to end.
 _ERRORS: Mapping[str, Text] = {
     "none": (
-        "証明書を1枚以上、シリアル番号・コモンネーム・フィンガープリントのいずれかで、1行に1つ入力してください。",
+        "証明書を1件以上、シリアル番号・コモンネーム・フィンガープリントのいずれかで、1行に1つ入力してください。",
         "Name at least one certificate, one a line: by serial number, common name or fingerprint.",
     ),
     "many": (
@@ -60,7 +60,7 @@ _ERRORS: Mapping[str, Text] = {
         f"At most {MOST:,} are named at once; for more, type on the server: sekisho cert revoke-list FILE",
     ),
     "unknown": (
-        "登録のない証明書が含まれています。下の行を直すか、除いてください。",
+        "登録のない証明書が含まれています。下の行を修正するか、除いてください。",
         "Some of them are no certificates of this CA: mend these lines, or take them out.",
     ),
     "reason": ("失効の理由を選択してください。", "Please choose why they are revoked."),

@@ -193,7 +193,7 @@ HISTORY: Mapping[str, tuple[Text, str]] = MappingProxyType(
     {
         **ACTIONS,
         "reason.given": (("理由の記録", "The reason that was given"), "plain"),
-        "certificate.planned-anew": (("発行内容を決め直し", "Decided anew"), "plain"),
+        "certificate.planned-anew": (("発行内容を再決定", "Decided anew"), "plain"),
         "enrollment.announce": (("取得の案内を送信", "The pick-up email left"), "plain"),
         "enrollment.authenticate": (("取得サイトで本人を確認", "Logged in to pick it up"), "plain"),
         "enrollment.submit": (("発行を受付", "Asked for"), "plain"),

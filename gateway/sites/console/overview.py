@@ -14,9 +14,14 @@ from gateway.web.pages import GATE
 
 async def home(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """What needs attention, as far as the roles allow to see it."""
-    ra = request.app[GATE].ra
+    gate = request.app[GATE]
+    ra = gate.ra
     found = await ra.database.read(lambda db: viewing.standing(db, ra, visitor.actor))
-    return show(request, "home.html", visitor, standing=found, labels=LABELS)
+    counts = {**found}
+    if visitor.may("ca") and gate.examined is not None:
+        counts["authority"] = sum(each.state != "ok" for each in (await gate.examined()).findings)
+    soon = viewing.last_day(ra.now())
+    return show(request, "home.html", visitor, standing=counts, soon=soon, labels=LABELS)
 
 
 async def permissions(request: web.Request, visitor: Visitor) -> web.StreamResponse:

@@ -158,6 +158,8 @@ class Office:
 PARTS = {
     "template": "pickup",
     "language": "ja",
+    "serial": "4a",
+    "kind": "pem",
     "form": "csv",
     "number": "1",
     "user_id": "K12345678",
@@ -518,6 +520,7 @@ async def test_a_role_that_was_taken_away(office: Office) -> None:
 #: Path of a page that is fetched -> who may see it, said a second time by hand (O3).
 EVERYBODY = set(Role)
 REPORTED = EVERYBODY - {Role.CA_OFFICER}
+_CERTIFICATE = "/certificates/{serial:[0-9a-fA-F]{2,40}}"
 MAY_SEE = {
     "/": EVERYBODY,
     "/me": EVERYBODY,
@@ -556,6 +559,12 @@ MAY_SEE = {
     "/rollover": EVERYBODY,
     "/search": EVERYBODY - {Role.CA_OFFICER},
     "/callers/{user_id:[A-Z0-9]{4,12}}": EVERYBODY - {Role.CA_OFFICER},
+    "/certificates": EVERYBODY - {Role.CA_OFFICER},
+    "/certificates/revoke": {Role.DESK, Role.REGISTRAR},
+    _CERTIFICATE: EVERYBODY - {Role.CA_OFFICER},
+    _CERTIFICATE + ".{kind:pem|der}": EVERYBODY - {Role.CA_OFFICER},
+    "/ca": {Role.CA_OFFICER, Role.AUDITOR},
+    "/settings": {Role.CA_OFFICER, Role.AUDITOR},
     "/operators/new": {Role.CA_OFFICER},
     "/templates": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
     "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
@@ -607,6 +616,11 @@ MAY_SEND = {
     "/callers/{user_id:[A-Z0-9]{4,12}}/letters": {Role.DESK, Role.REGISTRAR},
     "/callers/{user_id:[A-Z0-9]{4,12}}/suspend": {Role.DESK, Role.REGISTRAR},
     "/callers/{user_id:[A-Z0-9]{4,12}}/reset": {Role.DESK, Role.REGISTRAR},
+    "/ca/clock": {Role.CA_OFFICER},
+    "/certificates/revoke": {Role.DESK, Role.REGISTRAR},
+    _CERTIFICATE + "/revoke": {Role.DESK, Role.REGISTRAR},
+    _CERTIFICATE + "/hold": {Role.DESK, Role.REGISTRAR},
+    _CERTIFICATE + "/release": {Role.REGISTRAR},
 }
 
 
@@ -805,8 +819,9 @@ async def test_both_languages(office: Office) -> None:
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
         "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
         "Campaigns of renewal", "Begin a campaign", "Generations of the CA", "Search",
-        "Propose an operator", "Templates", "Letters", "What was sent again", "Integrations",
-        "Propose a webhook", "Deliveries of webhooks",
+        "Certificates", "Propose to revoke many", "Authority", "Settings", "Propose an operator",
+        "Templates", "Letters", "What was sent again", "Integrations", "Propose a webhook",
+        "Deliveries of webhooks",
     ]  # fmt: skip
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 from cryptography import x509
 
 import ca.store
+from ca.keys import generate, spki
 from ca.ocsp import told_by
 from ca.revocation import RevocationStatus
+from ca.timekeeping import Reading
 from enroll import crls, store
 from enroll.certificates import listing
 from enroll.certificates.listing import PAGE
@@ -154,6 +159,32 @@ async def test_what_the_list_is_not_narrowed_by(office: Office, query: str, wron
     assert (await desk.at.get(f"{LIST}?after=1-x")).status in (400, 422)
 
 
+async def test_home_counts_what_its_lists_have(office: Office) -> None:
+    """O7: what is being issued or stuck, and programs' that end soon: each count is its list's."""
+    ra = office.served.ra
+    await issue(ra, f"{USER}0900")
+    desk = await office.admit("desk", Role.DESK)
+    spki_der = spki(generate("ec-p256").public_key())
+    for door, signed in (("page", False), ("protocol", True), ("page", True)):
+        made = ra.authority.plan("client-person", CN, (), spki_der, None, ra.now(), os.urandom(16))
+        made = replace(made, door=door, not_after_at=ra.now() + 13 * DAY)
+        await ra.database.write(lambda db, made=made: ca.store.reserve(db, made))  # type: ignore[misc]
+        if signed:
+            der = await ra.authority.certify(made)
+            await ra.database.write(
+                lambda db, made=made, der=der: ca.store.store_issued(db, made.serial, der, ra.now())  # type: ignore[misc]
+            )
+    home = await desk.at.get("/")
+    links = {a.text: a.attributes["href"] for a in home.main.all("a")}
+    counts = {row[0]: row[1] for row in home.main.table()}
+    for words in (
+        "発行処理の途中の証明書",
+        "14日以内に期限が切れるプログラム・サーバーの証明書",
+    ):
+        page = await desk.at.get(links[words])
+        assert (counts[words], len(serials(page))) == ("1", 1)
+
+
 async def test_an_empty_list_says_why(office: Office) -> None:
     """And what next."""
     desk = await office.admit("desk", Role.DESK)
@@ -241,7 +272,7 @@ async def test_a_registrar_revokes_with_the_passkey(office: Office) -> None:
         assert wrong in page.main.one("div", role="alert").text
     page = await registrar.at.post(f"{path}/revoke", {"reason": "keyCompromise", "why": "PCの盗難"})
     assert page.h1 == "パスキーで確認"
-    for part in ("証明書1枚", CN, "年金 太郎", serial.upper(), "鍵の漏えい", "2秒以内", "取り消せません"):
+    for part in ("証明書1件", CN, "年金 太郎", serial.upper(), "鍵の漏えい", "2秒以内", "取り消せません"):
         assert part in page.main.text
     assert status_of(office, serial) == ("issued", None)
     done = await registrar.confirm(page)
@@ -372,7 +403,7 @@ async def test_what_is_no_list_of_certificates(office: Office) -> None:
     many = f"{LIST}/revoke"
     assert (await desk.at.get(many)).h1 == "一括失効の起案"
     page = await desk.at.post(many, {"serials": " \r\n", "step": "look"})
-    assert (page.status, "1枚以上" in page.main.text) == (422, True)
+    assert (page.status, "1件以上" in page.main.text) == (422, True)
     page = await desk.at.post(many, {"serials": "\n".join(["ab"] * (MOST + 1)), "step": "look"})
     assert (page.status, "1,000枚まで" in page.main.text) == (422, True)
     typed = f"{leaf.serial}\nnobody's\n<b>x</b>"
@@ -397,3 +428,32 @@ async def test_the_functions_ask_by_themselves(office: Office) -> None:
     officer = await office.admit("officer", Role.CA_OFFICER)
     with pytest.raises(Refusal, match="may not do that"):
         await listing.listed(office.served.ra, await actor_of(office, officer), Wanted())
+
+
+# -- the authority ---------------------------------------------------------------------------------------
+
+
+async def test_a_clock_in_doubt_is_confirmed_by_two(office: Office) -> None:
+    """O19: what two decide about the authority is proposed from its page, as by `clock confirm`; without a
+    doubt there is nothing to propose, and an auditor sees no button."""
+    ra = office.served.ra
+    officer, auditor = (
+        await office.admit("officer", Role.CA_OFFICER),
+        await office.admit("auditor", Role.AUDITOR),
+    )
+    second = await office.admit("second", Role.CA_OFFICER)
+    assert "確認を起案する" not in (await officer.at.get("/ca")).buttons()
+    ahead = Reading(ra.now() + 7_200, 0.0, "another boot")
+    await ra.database.write(lambda db: ca.store.write_tick(db, ahead))
+    page = await officer.at.get("/ca")
+    assert ("時計に疑いがあります" in page.main.text, "確認を起案する" in page.buttons()) == (True, True)
+    assert "確認を起案する" not in (await auditor.at.get("/ca")).buttons()
+    assert (await auditor.at.post("/ca/clock", {"why": "x"})).status == 403
+    assert "理由を1行" in (await officer.at.post("/ca/clock", {"why": " "})).main.text
+    proposed = await officer.at.post("/ca/clock", {"why": "時報と比べた"})
+    assert (proposed.path.startswith("/proposals/"), "時報と比べた" in proposed.main.text) == (True, True)
+    again = await officer.at.post("/ca/clock", {"why": "もう一度"})
+    assert "すでに承認を待っています" in again.main.text
+    assert "時計の確認" in again.main.one("ul").text
+    await second.confirm(await second.at.post(f"{proposed.path}/approve"))
+    assert "時計に疑いがあります" not in (await officer.at.get("/ca")).main.text
