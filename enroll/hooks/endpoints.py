@@ -117,7 +117,7 @@ async def add(ra: RegistrationAuthority, payload: Payload, by: str, told: bool) 
     secret = os.urandom(SECRET_BYTES)
     sealed = ra.vault.seal(PURPOSE, secret)
 
-    def work(db: Transaction) -> None:
+    def work(db: Transaction) -> Facts:
         check_new(db, ra, payload)
         at = ra.now()
         new = Endpoint(
@@ -136,9 +136,9 @@ async def add(ra: RegistrationAuthority, payload: Payload, by: str, told: bool) 
         if not store.add(db, new):
             raise Refusal("conflict", field="name")
         _audit(db, ra, by, "added", new.name, url=new.url, events=list(new.events))
+        return {"name": new.name, "secret": signatures.shown(secret)}
 
-    await ra.database.write(work)
-    return {"name": payload["name"], "secret": signatures.shown(secret)}
+    return await ra.database.write(work)
 
 
 async def change(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
@@ -158,14 +158,14 @@ async def rotate(ra: RegistrationAuthority, payload: Payload, by: str, told: boo
     secret = os.urandom(SECRET_BYTES)
     sealed = ra.vault.seal(PURPOSE, secret)
 
-    def work(db: Transaction) -> None:
+    def work(db: Transaction) -> Facts:
         found = there(db, payload["name"])
         before = (None, None) if payload["at_once"] else (found.sealed_secret, ra.now() + OVERLAP)
         _changed(db, found, sealed_secret=sealed, sealed_before=before[0], before_until_at=before[1])
         _audit(db, ra, by, "rotated", found.name, at_once=payload["at_once"])
+        return {"name": found.name, "secret": signatures.shown(secret)}
 
-    await ra.database.write(work)
-    return {"name": payload["name"], "secret": signatures.shown(secret)}
+    return await ra.database.write(work)
 
 
 async def start(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:

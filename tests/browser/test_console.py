@@ -14,6 +14,10 @@ from ca import datadir
 from ca.clock import SystemClock
 from ca.profiles import Audience
 from ca.storage import Transaction, inserting
+from enroll import store
+from enroll.hooks import endpoints, outbox
+from enroll.hooks import store as hooks
+from enroll.hooks.states import Delivery
 from enroll.jobs import store as jobs
 from enroll.jobs.store import Line
 from enroll.operators import actors, asking, codes, credentials
@@ -67,6 +71,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     datadir.add_issuer(tmp_path / "world", PASSPHRASE, "Operators CA", now - DAY, audience=Audience.OPERATORS)
     default = Config()
     config = replace(default, sites=replace(default.sites, console=("console.localhost",)))
+    # At an address that is not public: nobody is asked.
+    config = replace(config, webhooks=replace(config.webhooks, hosts=("localhost:1",)))
     async with served(tmp_path, now, config) as made:
         yield made
 
@@ -200,6 +206,25 @@ async def _a_quarter(world: World) -> None:
     await world.ra.database.write(work)
 
 
+async def _told(world: World) -> None:
+    """A system that is told of what happens, with one delivery given up and some that wait."""
+    ra = world.ra
+    told = {"name": "billing", "url": "https://localhost:1/in", "events": ["request.*", "certificate.*"]}
+    await endpoints.add(ra, told, "test", True)
+
+    def work(db: Transaction) -> None:
+        for number in range(3):
+            store.audit(db, ra.now(), "test", "certificate.held", f"{number:032}")
+
+    await ra.database.write(work)
+    await outbox.write_out(ra)
+    one = (await ra.database.read(hooks.deliveries))[0]
+    said = {"status": 500, "result": "answered 500"}
+    await ra.database.write(
+        lambda db: hooks.settle(db, one, Delivery.DEAD, next_at=ra.now(), ended_at=ra.now(), **said)  # type: ignore[arg-type]
+    )
+
+
 async def _press(on: Page, words: str) -> None:
     """With the keyboard alone: on to what is called so, which is to be seen there, and Enter."""
     for _ in range(80):
@@ -294,6 +319,17 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.goto(url("/reports/pickup?from=x&organisation=1"))
         await eye.look("report-refused")
         await eye.visit(url("/audit"), "audit")
+        await eye.visit(url("/integrations"), "integrations-none")
+        await _told(world)
+        await eye.visit(url("/integrations"), "integrations")
+        await eye.visit(url("/integrations/webhooks/billing"), "integration")
+        await eye.visit(url("/integrations/deliveries"), "deliveries")
+        await eye.visit(url("/integrations/new"), "integration-new")
+        await on.goto(url("/integrations/webhooks/billing"))
+        await on.get_by_label("理由").first.fill("試験")
+        await on.get_by_role("button", name="停止する").click()
+        await expect(on.get_by_role("status")).to_contain_text("停止しました")
+        await eye.look("integration-stopped")
         await on.goto(url("/"))
         await on.keyboard.press("/")
         await expect(on.get_by_role("searchbox")).to_be_focused()

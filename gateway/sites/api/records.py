@@ -8,6 +8,9 @@ from typing import Any
 
 from ca.certificates import to_pem
 from ca.revocation import REASONS
+from enroll.hooks.states import Delivery as DeliveryState
+from enroll.hooks.store import Delivery
+from enroll.hooks.viewing import Listed
 from enroll.jobs.store import Job
 from enroll.mail.states import state_of as letter_state
 from enroll.operators.asking import state_at as proposal_state
@@ -50,6 +53,10 @@ _LETTER = (
 _PROPOSAL = (
     "number", "kind", "subject", "proposed_by", "reason", "made_at", "expires_at", "decided_by", "decided_at",
     "note", "done_at",
+)  # fmt: skip
+_ENDPOINT = ("name", "url", "why", "added_at", "added_by", "before_until_at")
+_DELIVERY = (
+    "number", "message", "event", "happened_at", "tries", "tried_at", "ended_at", "status", "result",
 )  # fmt: skip
 _JOB = (
     "number", "kind", "subject", "proposal", "proposed_by", "decided_by", "total", "done", "made_at",
@@ -109,6 +116,20 @@ def job(found: Job, counts: Mapping[str, int] | None = None) -> Record:
     """A job; with how many rows ended in which way, where that was read."""
     record = _picked(found, _JOB) | {"state": str(found.state)}
     return record if counts is None else record | {"counts": dict(counts)}
+
+
+def endpoint(found: Listed) -> Record:
+    """An endpoint of webhooks, without its secret, and how its deliveries are doing."""
+    record = _picked(found.endpoint, _ENDPOINT) | {"events": list(found.endpoint.events)}
+    counts = {str(state): count for state, count in found.counts.items()}
+    return record | {"state": str(found.endpoint.state), "counts": counts}
+
+
+def delivery(found: Delivery, names: Mapping[int, str], *, whole: bool = False) -> Record:
+    """A delivery; ``whole``: with the body as it is sent. ``names``: of endpoints."""
+    record = _picked(found, _DELIVERY) | {"state": str(found.state), "endpoint": names[found.endpoint]}
+    record |= {"next_at": moment(found.next_at) if found.state is DeliveryState.WAITING else None}
+    return record | ({"body": found.body} if whole else {})
 
 
 def line(found: Mapping[str, Any]) -> Record:

@@ -20,6 +20,7 @@ from gateway.sites.api import (
     reports,
     requests,
     users,
+    webhooks,
 )
 from gateway.sites.api.entering import Route
 from gateway.sites.api.organisations import Reasoned
@@ -103,6 +104,27 @@ _WORK: tuple[Route, ...] = (
     Route("GET", "/proposals/{number}", proposals.shown),
     Route("POST", "/proposals/{number}/withdrawals", proposals.withdraw),
 )
+_WEBHOOKS: tuple[Route, ...] = (
+    Route("GET", "/webhook-endpoints", webhooks.listed, Act.DELIVERIES, query=Paged),
+    Route("POST", "/webhook-endpoints", webhooks.add, Act.SETTINGS, _ASK, body=webhooks.New),
+    Route("GET", "/webhook-endpoints/{name}", webhooks.shown, Act.DELIVERIES),
+    Route(
+        *("POST", "/webhook-endpoints/{name}/rotations", webhooks.rotate, Act.SETTINGS, _ASK),
+        body=webhooks.Rotation,
+    ),
+    Route(
+        *("POST", "/webhook-endpoints/{name}/disablements", webhooks.stop, Act.DELIVERIES, _DO),
+        body=webhooks.Stop,
+    ),
+    Route(
+        *("POST", "/webhook-endpoints/{name}/enablements", webhooks.start, Act.SETTINGS, _ASK),
+        body=webhooks.Enablement,
+    ),
+    Route("POST", "/webhook-endpoints/{name}/tests", webhooks.test, Act.DELIVERIES, _DO),
+    Route("GET", "/deliveries", webhooks.deliveries, Act.DELIVERIES, query=webhooks.Some),
+    Route("GET", "/deliveries/{number}", webhooks.delivery, Act.DELIVERIES),
+    Route("POST", "/deliveries/{number}/replays", webhooks.replay, Act.DELIVERIES, _DO),
+)
 _SUMS: tuple[Route, ...] = (
     Route("GET", "/reports", reports.listed, Act.REPORTS),
     Route("GET", "/reports/{name}", reports.shown, Act.REPORTS, query=reports.Period),
@@ -117,5 +139,14 @@ _ITSELF: tuple[Route, ...] = (
 #: With their whole paths.
 ROUTES: tuple[Route, ...] = tuple(
     replace(each, path=PREFIX + each.path)
-    for each in (*_ORGANISATIONS, *_USERS, *_APPLICATIONS, *_CERTIFICATES, *_WORK, *_SUMS, *_ITSELF)
+    for each in (
+        *_ORGANISATIONS,
+        *_USERS,
+        *_APPLICATIONS,
+        *_CERTIFICATES,
+        *_WORK,
+        *_WEBHOOKS,
+        *_SUMS,
+        *_ITSELF,
+    )
 )

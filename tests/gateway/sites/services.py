@@ -185,7 +185,7 @@ class House:
 
 @asynccontextmanager
 async def open_house(path: Path) -> AsyncIterator[House]:
-    async with open_office(path) as opened:
+    async with open_office(path, webhook_hosts=("hooks.example.jp",)) as opened:
         ra = next_generation(opened, "Operators CA", active=False, audience=Audience.OPERATORS)
         async with serve(
             ra,
