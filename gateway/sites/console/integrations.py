@@ -100,7 +100,7 @@ EVENTS: Mapping[str, Text] = {
     "*": ("すべて", "Everything"),
     "request.*": ("リクエストの状態の変化", "Requests: each state"),
     "certificate.*": ("証明書の発行・失効・利用停止・期限", "Certificates: issued, revoked, held, expiring"),
-    "letter.*": ("不達のメール", "Mails that came back"),
+    "letter.*": ("不達のメール", "Emails that came back"),
     "application.*": ("申請の受付・決定", "Applications"),
     "proposal.*": ("承認待ちの起案と決定", "Proposals"),
 }
