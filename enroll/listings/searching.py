@@ -78,7 +78,7 @@ def _found(db: Transaction, actor: Actor, text: str, only: str, after: str, most
 
 
 def _group(db: Transaction, name: GroupName, meanings: Sequence[Meaning], after: str, most: int) -> Group:
-    terms = [term for meaning in meanings if (term := _term(name, meaning)) is not None]
+    terms = terms_of(name, meanings)
     if not terms:
         return Group(name, 0, (), "")
     total = store.count_matches(db, name, terms)
@@ -86,6 +86,11 @@ def _group(db: Transaction, name: GroupName, meanings: Sequence[Meaning], after:
     rows = [{**row} for row in store.matches(db, name, terms, after, most + 1)] if total else []
     further = str(rows[most - 1][store.KEYS[name]]) if len(rows) > most else ""
     return Group(name, total, tuple(rows[:most]), further)
+
+
+def terms_of(name: GroupName, meanings: Sequence[Meaning]) -> list[store.Term]:
+    """What things of a group are looked for by, of all that a text may mean."""
+    return [term for meaning in meanings if (term := _term(name, meaning)) is not None]
 
 
 #: Group -> meaning -> the term of the store's that it is looked for by.

@@ -486,29 +486,30 @@ KEYS: Mapping[str, str] = {
 
 def count_matches(db: Transaction, group: str, terms: Sequence[Term]) -> int:
     """How many things of a group at least one term finds."""
-    keys, values = _keys(group, terms)
-    row = db.one(f"SELECT count(*) AS n FROM ({keys}) AS matches", values)
+    found, values = keys(group, terms)
+    row = db.one(f"SELECT count(*) AS n FROM ({found}) AS matches", values)
     assert row is not None
     return int(row["n"])
 
 
 def matches(db: Transaction, group: str, terms: Sequence[Term], after: str, limit: int) -> Sequence[Row]:
     """So many of them after a row, whose key is ``after``; from the beginning for ""."""
-    keys, values = _keys(group, terms)
+    found, values = keys(group, terms)
     rows, column, newest_first = _ROWS[group]
     compared, order = ("<", "DESC") if newest_first else (">", "ASC")
     last: str | int = after
     if newest_first:
-        found = number_in(after, 18)
-        last = 2**62 if found is None else found
+        typed = number_in(after, 18)
+        last = 2**62 if typed is None else typed
     statement = (
-        f"{rows} WHERE {column} IN ({keys}) AND {column} {compared} :last"
+        f"{rows} WHERE {column} IN ({found}) AND {column} {compared} :last"
         f" ORDER BY {column} {order} LIMIT :limit"
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
 
-def _keys(group: str, terms: Sequence[Term]) -> tuple[str, dict[str, str | int]]:
+def keys(group: str, terms: Sequence[Term]) -> tuple[str, dict[str, str | int]]:
+    """What finds the keys of those of a group that at least one term finds, and its values."""
     parts, values = [], dict[str, str | int]()
     for number, term in enumerate(terms):
         low, high = f"low_{number}", f"high_{number}"

@@ -128,9 +128,45 @@ def _check_user(db: Transaction, ra: RegistrationAuthority, payload: Payload) ->
         check_unshared(db, found, mail)
 
 
-def _check_organisation(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
-    if store.organisation(db, payload["policy_number"]) is None:
-        raise Refusal("not_found", field="policy_number")
+def _check_changed(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    _check_user(db, ra, payload)
+    _something(payload)
+    changes.changed_user(db, payload["user_id"], payload["changes"])
+
+
+def _something(payload: Payload) -> None:
+    if not payload["changes"]:
+        raise Refusal("invalid_input", field="changes", detail="say what changes")
+
+
+def _check_changed_organisation(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    _something(payload)
+    changes.changed_organisation(db, ra, payload["policy_number"], payload["changes"])
+
+
+def _disabled_at(db: Transaction, payload: Payload) -> int | None:
+    """Since when a user, or an organisation, is disabled. Refusal("not_found")."""
+    found: store.User | store.Organisation | None
+    field = "user_id" if "user_id" in payload else "policy_number"
+    found = (store.user if field == "user_id" else store.organisation)(db, payload[field])
+    if found is None:
+        raise Refusal("not_found", field=field)
+    return found.disabled_at
+
+
+def _unless_disabled(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    if _disabled_at(db, payload) is not None:
+        raise _as_it_is(payload, "disabled already")
+
+
+def _if_disabled(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    if _disabled_at(db, payload) is None:
+        raise _as_it_is(payload, "not disabled")
+
+
+def _as_it_is(payload: Payload, how: str) -> Refusal:
+    kind, field = ("user", "user_id") if "user_id" in payload else ("organisation", "policy_number")
+    return Refusal("conflict", field=field, detail=f"{kind} {payload[field]} is {how}")
 
 
 def _check_unknown_organisation(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
@@ -197,11 +233,11 @@ def _check_age(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> 
         raise Refusal("invalid_input", field="before", detail="write an earlier day: these lines are too new")
 
 
-def _user_kind(act: Act, why: str, carry_out: CarryOut) -> Kind:
-    return Kind(act, why, lambda payload: str(payload["user_id"]), _user_facts, carry_out, _check_user)
+def _user_kind(act: Act, why: str, carry_out: CarryOut, check: Any = _check_user) -> Kind:
+    return Kind(act, why, lambda payload: str(payload["user_id"]), _user_facts, carry_out, check)
 
 
-def _organisation_kind(why: str, carry_out: CarryOut, check: Any = _check_organisation) -> Kind:
+def _organisation_kind(why: str, carry_out: CarryOut, check: Any) -> Kind:
     about = lambda payload: str(payload["policy_number"])  # noqa: E731
     return Kind(Act.RECORD, why, about, _organisation_facts, carry_out, check)
 
@@ -470,9 +506,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "organisation.add": _organisation_kind(
             "entered by oneself", _add_organisation, _check_unknown_organisation
         ),
-        "organisation.change": _organisation_kind("entered by oneself", _change_organisation),
-        "organisation.disable": _organisation_kind("entered by oneself", _disable_organisation),
-        "organisation.enable": _organisation_kind("re-enabling", _enable_organisation),
+        "organisation.change": _organisation_kind(
+            "entered by oneself", _change_organisation, _check_changed_organisation
+        ),
+        "organisation.disable": _organisation_kind(
+            "entered by oneself", _disable_organisation, _unless_disabled
+        ),
+        "organisation.enable": _organisation_kind("re-enabling", _enable_organisation, _if_disabled),
         "user.add": Kind(
             *(Act.RECORD, "entered by oneself"),
             lambda payload: str(payload["person"]["user_id"] or payload["person"]["name"]),
@@ -487,9 +527,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             lambda payload: f"job {payload['job']}: {payload['subject']}",
             _check_undo,
         ),
-        "user.change": _user_kind(Act.RECORD, "entered by oneself", _change_user),
-        "user.disable": _user_kind(Act.RECORD, "entered by oneself", _disable_user),
-        "user.enable": _user_kind(Act.RECORD, "re-enabling", _enable_user),
+        "user.change": _user_kind(Act.RECORD, "entered by oneself", _change_user, _check_changed),
+        "user.disable": _user_kind(Act.RECORD, "entered by oneself", _disable_user, _unless_disabled),
+        "user.enable": _user_kind(Act.RECORD, "re-enabling", _enable_user, _if_disabled),
         "user.release": _user_kind(Act.RECORD, "re-enabling", _release_user),
         "user.reset_password": _user_kind(Act.RESET_PASSWORD, "by the desk", _reset_password),
         "certificate.release": _certificate_kind(Act.RECORD, "re-enabling", _release),

@@ -70,10 +70,7 @@ async def change_organisation(
     """
 
     def work(db: Transaction) -> store.Organisation:
-        before = _organisation(db, policy_number)
-        after = check_organisation(replace(before, **_known(changes, OF_ORGANISATIONS)), ra)
-        if after.policy_number != before.policy_number and store.organisation(db, after.policy_number):
-            raise Refusal("conflict", field="policy_number")
+        before, after = changed_organisation(db, ra, policy_number, changes)
         store.change_organisation(db, policy_number, after)
         told = _difference(before, after, OF_ORGANISATIONS)
         if told:
@@ -116,18 +113,39 @@ async def enable_organisation(ra: RegistrationAuthority, policy_number: str, *, 
     await ra.database.write(work)
 
 
-def _change_user(
-    db: Transaction, ra: RegistrationAuthority, user_id: str, changes: Mapping[str, Any], actor: str
-) -> store.User:
+def changed_organisation(
+    db: Transaction, ra: RegistrationAuthority, policy_number: str, changes: Mapping[str, Any]
+) -> tuple[store.Organisation, store.Organisation]:
+    """An organisation as it is, and as it would be. Refusal as for `change_organisation`."""
+    before = _organisation(db, policy_number)
+    after = check_organisation(replace(before, **_known(changes, OF_ORGANISATIONS)), ra)
+    if after.policy_number != before.policy_number and store.organisation(db, after.policy_number):
+        raise Refusal("conflict", field="policy_number")
+    return before, after
+
+
+def changed_user(db: Transaction, user_id: str, changes: Mapping[str, Any]) -> tuple[store.User, store.User]:
+    """A user as it is, and as it would be. Refusal as for `change_user`, and "user_disabled" where the
+    organisation that the user would move to is."""
     before = _user(db, user_id)
     if before.erased_at is not None:
         raise Refusal("conflict", field="user_id", detail=f"user {user_id} was erased: add the person anew")
     known = {name: getattr(before, name) for name in OF_USERS} | _known(changes, OF_USERS)
     person = check_person(Person(user_id=user_id, **known))
     after = replace(before, **{name: getattr(person, name) for name in OF_USERS})
+    if (
+        after.policy_number != before.policy_number
+        and _organisation(db, after.policy_number).disabled_at is not None
+    ):
+        raise Refusal("user_disabled", field="policy_number")
+    return before, after
+
+
+def _change_user(
+    db: Transaction, ra: RegistrationAuthority, user_id: str, changes: Mapping[str, Any], actor: str
+) -> store.User:
+    before, after = changed_user(db, user_id, changes)
     if after.policy_number != before.policy_number:
-        if _organisation(db, after.policy_number).disabled_at is not None:
-            raise Refusal("user_disabled", field="policy_number")
         # What waits for a decision is decided by the rules of the organisation that the user is in.
         store.move_applications(db, user_id, after.policy_number)
     store.change_user(db, after)

@@ -140,14 +140,30 @@ def test_dry_run_does_nothing(peopled: Shell) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (b"", "is empty; its first line must be policy_number,name,mail["),
+        (b"\xef\xbb\xbf\r\n \r\n", "is empty; its first line must be"),
+        (
+            b"PK\x03\x04\n12345678,A,a@example.jp\n",
+            'is no text (a workbook, perhaps); save it as "CSV UTF-8"',
+        ),
+        (b"policy\x00number,name,mail\n", "is no text"),
+    ],
+)
+def test_what_is_no_csv(peopled: Shell, content: bytes, wrong: str) -> None:
+    """An empty file, a workbook and other bytes are called what they are, with what to do."""
+    refused = _import(peopled, content)
+    assert (refused.code, refused.error["code"]) == (1, "config")
+    assert wrong in refused.error["message"]
+
+
+@pytest.mark.parametrize(
     ("heading", "wrong"),
     [
         ("policy_number,name\n", "missing mail"),
         ("policy_number,name,mail,password\n", "unknown 'password'"),
         ("policy_number,name,mail,mail\n", "a column twice"),
-        ("", "is empty; its first line must be policy_number"),
-        ("PK\x03\x04\n", "is no text (a workbook, perhaps); save it as"),
-        ("policy\x00number\n", "is no text"),
         ("policy_number,name,mail" + "," * 4_096, "missing policy_number"),
     ],
 )

@@ -241,7 +241,7 @@ async def test_who_may_not(ra: RegistrationAuthority) -> None:
 async def test_no_table_is_read_as_a_whole(ra: RegistrationAuthority, group: str, term: str) -> None:
     """Every term goes by a range of an index, for the count and for the page."""
     wanted = Term(term, START, START + 1) if term == "day" else Term(term, "K1", beyond("K1"))
-    keys, values = listed._keys(group, [wanted])
+    keys, values = listed.keys(group, [wanted])
     plan = [str(row["detail"]) for row in look(ra.database).rows(f"EXPLAIN QUERY PLAN {keys}", values)]
     assert plan
     assert [each for each in plan if each.startswith("SCAN")] == []

@@ -15,7 +15,7 @@ from aiohttp import web
 from ca.errors import ConfigError
 from ca.storage import Transaction
 from enroll import listings, store
-from enroll.identifiers import number_in
+from enroll.identifiers import number_in, valid_user_id
 from enroll.jst import start_of
 from enroll.listings import Acts
 from enroll.operators import trail
@@ -81,6 +81,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     found = await ra.database.read_aside(
         lambda db: trail.page(db, visitor.actor, _about(db, typed, wanted), last, _PAGE)
     )
+    people = await ra.database.read(lambda db: _people(db, found.lines))
     query = urlencode({name: value for name, value in typed.items() if value})
     return show(
         request,
@@ -94,6 +95,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         all_of_it=visitor.may("audit"),
         results=_RESULTS,
         plainly=_plainly,
+        people=people,
     )
 
 
@@ -176,6 +178,12 @@ FORMS: Mapping[str, _Form] = {
         lambda head: csv_lines([["checkpoint", json.dumps(head)]]),
     ),
 }
+
+
+def _people(db: Transaction, lines: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The user IDs of those whom some lines are about."""
+    named = {str(each["subject"]) for each in lines}
+    return {each for each in named if valid_user_id(each) and store.user(db, each) is not None}
 
 
 def _plainly(detail: str) -> list[str]:

@@ -11,8 +11,10 @@ from aiohttp import web
 
 from enroll.operators import imports
 from enroll.operators.imports import MOST_ROWS, Checked
+from enroll.operators.viewing import Names
 from enroll.people.csvfile import BadFile, failures_file
 from enroll.refusals import Refusal
+from gateway.sites.console import saying
 from gateway.sites.console.asking import show
 from gateway.sites.console.jobwords import FILES, UNPROPOSED, reason
 from gateway.sites.console.visitors import Visitor
@@ -25,6 +27,8 @@ from gateway.web.words import Text
 NEW, CHECKED = "/imports/new", f"/imports/checked/{{mark:{MARK}}}"
 # Of the rows that are refused, and of those that are right, so many are listed.
 _LISTED = 50
+# Columns of what there is to choose.
+_CHOSEN = ("role", "notice_by", "language", "issue_password_by")
 #: One file is looked through at a time in a process: the others wait, and logins do not.
 LOOKING: web.AppKey[asyncio.Lock] = web.AppKey("looking through a file", asyncio.Lock)
 
@@ -93,6 +97,7 @@ async def outcome(request: web.Request, visitor: Visitor) -> web.StreamResponse:
             for name, words in imports.KINDS[found.kind].shape.columns.items()
             if _given(rows, name)
         ],
+        said=lambda field, value: _said(field, value),
         alike=any(problem.field == "alike" for problem in found.problems),
         problem=UNPROPOSED.get(state.get("wrong", "")),
         values=state.get("values", {}),
@@ -149,6 +154,13 @@ def _problem(state: Mapping[str, Any]) -> Text | None:
         return None
     about = state.get("about", "")
     return (f"{words[0]}（{about}）", f"{words[1]} ({about})") if about else words
+
+
+def _said(field: str, value: str) -> Text:
+    """A cell as people read it: the words of what there is to choose."""
+    if field not in _CHOSEN:
+        return (value, value)
+    return saying.words_of("user.add", field, value, Names({}, {}, {}, {}))
 
 
 def _given(rows: list[Mapping[str, Any]], name: str) -> bool:

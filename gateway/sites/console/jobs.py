@@ -26,6 +26,8 @@ from gateway.web.pages import GATE, language_of, see_other
 JOBS, IMPORT = "/jobs", "/imports/{number:[0-9]{1,12}}"
 JOB = JOBS + "/{number:[0-9]{1,12}}"
 _PAGE = 50
+#: Kind of an import -> where those are that its rows are about.
+_LEADS = {"user.import": "/users", "organisation.import": "/organisations"}
 
 
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -88,6 +90,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         kinds=PROPOSALS,
         states=STATES,
         results=RESULTS,
+        leads=_LEADS,
     )
 
 

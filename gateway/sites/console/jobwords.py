@@ -55,6 +55,7 @@ _FIELDS: Mapping[str, Text] = MappingProxyType(
         "profile": ("プロファイル", "profile"),
         "country": ("国", "country"),
         "department": ("部署", "department"),
+        "reading": ("フリガナ", "reading"),
         "principal": ("UPN（ユーザープリンシパル名）", "UPN"),
         "serial": ("証明書", "certificate"),
     }
@@ -80,6 +81,19 @@ _WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
         ("conflict", "mail"): (
             "前回の案内が届かずに戻りました。メールアドレスを確認してください",
             "the last letter came back: find out the right address",
+        ),
+        ("conflict", "proposal"): (
+            "同じ内容の起案がすでに承認を待っています。「承認待ち」でご確認ください",
+            "the same is proposed already, and waits: see “Proposals”",
+        ),
+        ("invalid_input", "changes"): ("変更された項目がありません", "nothing is different"),
+        ("invalid_input", "reason"): (
+            "理由を1行・500文字以内で入力してください",
+            "say why, in one line of up to 500 characters",
+        ),
+        ("conflict", "name"): (
+            "この氏名とメールアドレスの人はすでに登録されています",
+            "this person is recorded already",
         ),
         ("user_disabled", "policy_number"): ("団体が利用停止中です", "the organisation is suspended"),
     }

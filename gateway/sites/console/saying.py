@@ -137,6 +137,14 @@ def subject(kind: str, subject: str, names: Names) -> Text:
     return ("時計", "the clock") if kind == "clock.confirm" else (subject, subject)
 
 
+def lead(kind: str, subject: str, names: Names) -> str:
+    """The page of whom or what a proposal is about; "" where there is none."""
+    if kind.startswith("organisation."):
+        return f"/organisations/{subject}" if subject in names.organisations else ""
+    scope = SCOPES.get(kind) or kind.partition(".")[0]
+    return f"/users/{subject}" if scope in ("user", "credential") and subject in names.users else ""
+
+
 def who(told: str, names: Names) -> Text:
     """Whoever the trail says has done something, by name."""
     kind, _, rest = told.partition(":")

@@ -167,6 +167,7 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "approved": ("承認しました。", "It was approved."),
         "rejected": ("却下しました。", "It was rejected."),
         "withdrawn": ("取り下げました。", "It was taken back."),
+        "recorded": ("記録しました。", "It is recorded."),
         "proposed": (
             "起案しました。別の運用者の決定を待ちます。まだ何も変わっていません。",
             "It is proposed, and waits for another operator. Nothing is changed yet.",

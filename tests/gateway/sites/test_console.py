@@ -163,6 +163,7 @@ PARTS = {
     "form": "csv",
     "number": "1",
     "user_id": "K12345678",
+    "policy_number": "12345678",
     "name": "expiring",
     "mark": "0" * 32,
 }
@@ -519,7 +520,7 @@ async def test_a_role_that_was_taken_away(office: Office) -> None:
 
 #: Path of a page that is fetched -> who may see it, said a second time by hand (O3).
 EVERYBODY = set(Role)
-REPORTED = EVERYBODY - {Role.CA_OFFICER}
+REPORTED = SEARCHING = EVERYBODY - {Role.CA_OFFICER}
 _CERTIFICATE = "/certificates/{serial:[0-9a-fA-F]{2,40}}"
 MAY_SEE = {
     "/": EVERYBODY,
@@ -576,9 +577,22 @@ MAY_SEE = {
     "/integrations/new": {Role.CA_OFFICER},
     "/integrations/deliveries": {Role.CA_OFFICER, Role.AUDITOR},
     "/integrations/webhooks/{name:[a-z][a-z0-9-]{1,31}}": {Role.CA_OFFICER, Role.AUDITOR},
+    "/organisations": SEARCHING,
+    "/organisations/new": {Role.REGISTRAR},
+    "/organisations/{policy_number:[0-9A-Z-]{3,20}}": SEARCHING,
+    "/users": SEARCHING,
+    "/users.csv": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
+    "/users/new": {Role.REGISTRAR},
+    "/users/{user_id:[A-Z0-9]{4,12}}": SEARCHING,
 }
+_OF_ORGANISATIONS = "/organisations/{policy_number:[0-9A-Z-]{3,20}}"
+_OF_USERS = "/users/{user_id:[A-Z0-9]{4,12}}"
 #: Path of a form -> who may send it.
 MAY_SEND = {
+    "/organisations/new": {Role.REGISTRAR},
+    **{f"{_OF_ORGANISATIONS}/{act}": {Role.REGISTRAR} for act in ("change", "disable", "enable")},
+    "/users/new": {Role.REGISTRAR},
+    **{f"{_OF_USERS}/{act}": {Role.REGISTRAR} for act in ("change", "disable", "enable", "release")},
     "/logout": EVERYBODY,
     "/me/sessions": EVERYBODY,
     "/me/passkeys": EVERYBODY,
@@ -814,7 +828,7 @@ async def test_both_languages(office: Office) -> None:
     """Each page in English, too."""
     one = await office.admit("officer", *Role)
     await one.at.get("/?lang=en")
-    titles = [(await one.at.get(path)).h1 for path in MAY_SEE if "{" not in path]
+    titles = [(await one.at.get(path)).h1 for path in MAY_SEE if not {"{", "."} & set(path)]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
         "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
@@ -822,6 +836,7 @@ async def test_both_languages(office: Office) -> None:
         "Certificates", "Propose to revoke many", "Authority", "Settings", "Propose an operator",
         "Templates", "Letters", "What was sent again", "Integrations", "Propose a webhook",
         "Deliveries of webhooks",
+        "Organisations", "Add an organisation", "Users", "Add a user",
     ]  # fmt: skip
 
 

@@ -75,7 +75,12 @@ async def test_a_file_on_its_way(office: Office, encoding: str) -> None:  # noqa
     (job,) = [a.attributes["href"] for a in page.main.all("a") if "実行の状況を見る" in a.text]
     await running.work(served.ra, "runner")
     assert _users(served) == {"a@x.jp": "甲 一", "c@x.jp": "𠮷田 三郎"}
-    assert "2 / 2行" in (await registrar.at.get(job)).main.text
+    done = await registrar.at.get(job)
+    assert "2 / 2行" in done.main.text
+    ids = {each.user_id for each in store.users(look(served.ra.database))}
+    assert {a.attributes["href"] for a in done.main.one("tbody").all("a")} == {
+        f"/users/{each}" for each in ids
+    }
 
 
 async def test_a_file_of_excel(office: Office) -> None:  # noqa: F811
