@@ -2,6 +2,10 @@
 
 #: By what they take on two quiet cores, from a hundred seconds to ten.
 LONGEST = (
+    "tests/conformance/test_ours.py",
+    "tests/cli/test_tokens.py",
+    "tests/browser/test_console.py",
+    "tests/clients/test_strangers.py",
     "tests/cli/test_workers.py",
     "tests/cli/test_serving.py",
     "tests/browser/test_screens_of_portal.py",
@@ -11,16 +15,12 @@ LONGEST = (
     "tests/cli/test_inforce.py",
     "tests/browser/test_people.py",
     "tests/browser/test_manual.py",
-    "tests/conformance/test_ours.py",
-    "tests/clients/test_strangers.py",
-    "tests/cli/test_tokens.py",
     "tests/conformance/test_caddy.py",
     "tests/cli/test_running.py",
     "tests/cli/test_signer.py",
     "tests/gateway/sites/test_service_portal.py",
     "tests/browser/test_firefox.py",
     "tests/browser/test_handouts.py",
-    "tests/browser/test_console.py",
     "tests/cli/test_lists.py",
     "tests/documents/test_handbook.py",
     "tests/cli/test_clock.py",
@@ -39,6 +39,11 @@ LONGEST = (
     "tests/enroll/test_killed.py",
     "tests/gateway/proxy/test_mounted.py",
     "tests/gateway/sites/test_pickup.py",
+    "tests/enroll/acme/test_acme_door.py",
+    "tests/gateway/sites/test_console.py",
+    "tests/test_started.py",
+    "tests/mutants/test_mutants.py",
+    "tests/test_compiled.py",
     "tests/test_house.py",
 )
 
