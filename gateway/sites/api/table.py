@@ -11,6 +11,7 @@ from enroll.operators.roles import Act, Verdict
 from gateway.sites.api import (
     applications,
     audit,
+    campaigns,
     certificates,
     description,
     jobs,
@@ -125,6 +126,14 @@ _WEBHOOKS: tuple[Route, ...] = (
     Route("GET", "/deliveries/{number}", webhooks.delivery, Act.DELIVERIES),
     Route("POST", "/deliveries/{number}/replays", webhooks.replay, Act.DELIVERIES, _DO),
 )
+_CAMPAIGNS: tuple[Route, ...] = (
+    Route("GET", "/campaigns", campaigns.listed, Act.CAMPAIGNS, query=Paged),
+    Route("POST", "/campaigns", campaigns.begin, Act.CAMPAIGNS, _DO, body=campaigns.New),
+    Route("GET", "/campaigns/{number}", campaigns.shown, Act.CAMPAIGNS),
+    Route("GET", "/campaigns/{number}/organisations", campaigns.organisations, Act.CAMPAIGNS, query=Paged),
+    Route("POST", "/campaigns/{number}/reminders", campaigns.remind, Act.CAMPAIGNS, _DO, body=Reasoned),
+    Route("POST", "/campaigns/{number}/endings", campaigns.end, Act.CAMPAIGNS, _DO, body=Reasoned),
+)
 _SUMS: tuple[Route, ...] = (
     Route("GET", "/reports", reports.listed, Act.REPORTS),
     Route("GET", "/reports/{name}", reports.shown, Act.REPORTS, query=reports.Period),
@@ -146,6 +155,7 @@ ROUTES: tuple[Route, ...] = tuple(
         *_CERTIFICATES,
         *_WORK,
         *_WEBHOOKS,
+        *_CAMPAIGNS,
         *_SUMS,
         *_ITSELF,
     )

@@ -19,7 +19,7 @@ from enroll.requests import issuance
 from gateway.edge.tls import ClientCertificate
 from gateway.sites import api
 from gateway.web import context
-from tests.datadirs import POLICY_NUMBER, admit, delivered
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered
 from tests.gateway.sites.kit import serve
 from tests.gateway.sites.services import P12_PASSWORD, House, Service, open_house
 from tests.looking import look
@@ -282,3 +282,28 @@ async def test_killed_between_commit_and_answer(house: House, tmp_path: Path) ->
     assert (got.status, got.value["user_id"]) == (200, "K12345678")
     lines = enrollment.audit_page(look(house.ra.database), "K12345678", 50)
     assert [each["action"] for each in lines].count("password.reset") == 1
+
+
+async def test_a_campaign_begins_and_ends(house: House) -> None:
+    """Of certificates by the days on which they end: counted as the console counts, by organisation as well;
+    a reminder to nobody is refused, and so is one of a campaign that is over."""
+    await issued(house)
+    clock_of(house.ra).advance(seconds=1)
+    hr, desk = await house.service("hr", Role.REGISTRAR), await house.service("desk", Role.DESK)
+    new = {"name": "2029年", "first": "2026-12-01", "last": "2030-03-31"}
+    made = await hr.post("/v1/campaigns", new, key="one")
+    assert (made.status, made.value["first"], made.value["last"]) == (201, "2026-12-01", "2030-03-31")
+    where = made.headers["Location"]
+    assert (await hr.post("/v1/campaigns", new, key="one")).value == made.value
+    shown = (await desk.get(where)).value
+    assert (shown["counts"]["due"], shown["counts"]["open"]) == (1, 1)
+    (of,) = (await desk.get(f"{where}/organisations")).value["items"]
+    assert (of["policy_number"], of["counts"]) == (POLICY_NUMBER, shown["counts"])
+    assert [each["number"] for each in (await desk.get("/v1/campaigns")).value["items"]] == [shown["number"]]
+    nobody = await hr.post(f"{where}/reminders")
+    assert (nobody.type, nobody.value["field"]) == ("conflict", "numbers")
+    for wrong, field in (({}, "set"), ({"first": "1900-01-01"}, "first"), ({"last": "9999-12-31"}, "last")):
+        assert (await hr.post("/v1/campaigns", {"name": "x", **wrong})).value["field"] == field
+    assert (await hr.post(f"{where}/endings")).value["ended_by"] == "operator:hr"
+    assert (await hr.post(f"{where}/endings")).type == "conflict"
+    assert (await hr.get("/v1/campaigns/99")).type == "not_found"
