@@ -511,10 +511,10 @@ def oldest(db: Transaction, opened: Mapping[Pace, int | None]) -> int | None:
 
 _OURS = "id = :id AND state = 'queued' AND attempts = :attempts"
 _ANEW = "next_attempt_at = :first, refusals = 0, refused_since_at = NULL, unclear = 0"
-# The address may have been put right since it was refused.
+# The address may have been put right since it was refused; who is no user has no other.
 _AS_IT_IS = (
-    "recipient = CASE channel WHEN 'mail' THEN (SELECT mail FROM users WHERE users.user_id = mails.user_id)"
-    " ELSE recipient END"
+    "recipient = CASE channel WHEN 'mail' THEN"
+    " coalesce((SELECT mail FROM users WHERE users.user_id = mails.user_id), recipient) ELSE recipient END"
 )
 
 

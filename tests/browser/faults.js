@@ -61,7 +61,9 @@
   const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (words.nextNode()) {
     const spaced = words.currentNode.data.match(/。\s+[ぁ-んァ-ヶ一-鿿（]/);
-    if (spaced && seen(words.currentNode.parentElement)) faults.push(`space within Japanese: ${spaced[0]}`);
+    const within = words.currentNode.parentElement;
+    // What is preformatted has its own lines: a letter as it is sent.
+    if (spaced && seen(within) && !within.closest("pre, textarea")) faults.push(`space within Japanese: ${spaced[0]}`);
   }
 
   // A language that was chosen goes along to our other hosts, whose cookies are their own.

@@ -179,6 +179,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", letters.LETTER + "/again", letters.send_again, Act.CALL, Verdict.DO),
     Route("GET", templating.LIST, templating.listed, Act.TEMPLATES),
     Route("GET", templating.TEMPLATE, templating.page, Act.TEMPLATES),
+    # Where the language is switched, or the address opened, of the page that answered the form.
+    Route("GET", templating.TEMPLATE + "/change", templating.page, Act.TEMPLATES),
     Route("POST", templating.TEMPLATE + "/change", templating.change, Act.TEMPLATES, Verdict.PROPOSE),
     Route("POST", templating.TEMPLATE + "/reset", templating.reset, Act.TEMPLATES, Verdict.PROPOSE),
     Route("POST", templating.TEMPLATE + "/test", templating.test, Act.TEMPLATES, _DECIDING),

@@ -119,7 +119,7 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "operator.language": ("言語", "Language"),
         "template": ("文面", "Template"),
         "template.language": ("言語", "Language"),
-        "text": ("文面の内容", "Its text"),
+        "text": ("本文", "Its text"),
         "difference": ("変わる行", "Lines that differ"),
         "code": ("登録用コード", "One-time code"),
         "created_at": ("登録日時", "Recorded"),

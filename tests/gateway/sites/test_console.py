@@ -569,6 +569,11 @@ MAY_SEE = {
     "/operators/new": {Role.CA_OFFICER},
     "/templates": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
     "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
+    "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}/change": {
+        Role.REGISTRAR,
+        Role.APPROVER,
+        Role.AUDITOR,
+    },
     "/letters": EVERYBODY - {Role.CA_OFFICER},
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}": EVERYBODY - {Role.CA_OFFICER},

@@ -11,6 +11,7 @@ from enroll import store
 from enroll.jst import day_of
 from enroll.listings import Letters
 from enroll.listings.store import LETTER_STATES as STATES
+from enroll.mail import occasions
 from enroll.mail import store as mail_store
 from enroll.mail.bounces import Bounce, record_bounce
 from enroll.mail.states import IN_TURN, State, state_of
@@ -266,6 +267,24 @@ async def test_many_again_each_by_itself(office: Office) -> None:
     page = await desk.at.post("/letters/bulk", {f"n{each}": "1" for each in range(1, 52)})
     assert "50件まで" in page.main.one("div", role="alert").text
     assert newest(ra) == before + 1
+
+
+async def test_an_operators_letter_is_tried_again_where_it_was_to_go(office: Office) -> None:
+    """Who is no user has no other address: what was refused goes there again, alone and with all others."""
+    ra = office.served.ra
+    desk = await office.admit("desk", Role.DESK)
+    await ra.database.write(
+        lambda db: occasions.operator_code(db, ra, "ito", "伊藤", "ito@example.jp", "C", "ja", ra.now())
+    )
+    await refused(ra, 1)
+    assert "運用者" in (await desk.at.get("/letters?state=open")).main.text
+    page = await desk.at.post("/letters/1/again")
+    assert "送信待ちに入れました" in page.main.one("div", role="status").text
+    await refused(ra, 1)
+    assert await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())) == 1
+    letter = mail_store.shown(look(ra.database), 1)
+    assert letter is not None
+    assert (letter["recipient"], letter["state"]) == ("ito@example.jp", "queued")
 
 
 async def test_who_may_not_is_told_by_the_function(office: Office) -> None:

@@ -92,6 +92,7 @@ async def test_what_is_refused_stays_typed(office: Office) -> None:
     page = await registrar.at.post(f"{PATH}/change", {"text": bad, "act": "propose", "reason": "x"})
     assert (page.status, page.main.one("textarea").text) == (422, " ".join(bad.split()))
     assert "line 15 (Getattr)" in page.main.one("div", role="alert").text
+    assert (await registrar.at.get(f"{PATH}/change?lang=ja")).status == 200  # the address that it stands at
     bad = CHANGED.replace("{{ user_id }}", "{{ user }}")
     page = await registrar.at.post(f"{PATH}/change", {"text": bad, "act": "propose", "reason": "x"})
     told = page.main.one("div", role="alert").text
