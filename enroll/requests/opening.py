@@ -18,7 +18,7 @@ from enroll.requests.states import LIVE, WAITING, Event, State
 from enroll.requests.transitions import apply, end_predecessors
 from enroll.settings import DAY
 
-#: Who opens what nobody asked for by name: a renewal, a further order of a program's.
+#: Who opens what nobody asked for by name: a renewal.
 _ACTOR = "registration"
 
 
@@ -82,7 +82,7 @@ def draw_request(
     *,
     profile: str,
     door: Literal["page", "protocol"],
-    actor: str = _ACTOR,
+    actor: str | None = None,
     application_id: int | None = None,
     password_hash: str | None = None,
     revoke_old: RevokeOld = "never",
@@ -95,7 +95,7 @@ def draw_request(
     Refusal("profile_unmet") when the certificate could not say what it has to (a renewal's is looked at when
     it is handed in: here it is only offered), "conflict" when the certificate to replace has its renewal
     already, "limit_reached" when the user has had every 管理番号 that there is, "clock_in_doubt" when its
-    times would be made up.
+    times would be made up. ``actor`` None: an order of a program's, whose submission is its first line.
     """
     timekeeping.check(ra, db)
     if kind != "renewal":
@@ -118,8 +118,9 @@ def draw_request(
             window_ends_at=window_ends_at,
         )
         if store.add_enrollment(db, enrollment):
-            told = {"user": user.user_id, "kind": kind}
-            store.audit(db, enrollment.created_at, actor, "request.opened", enrollment.request_id, **told)
+            if actor is not None:
+                told = {"user": user.user_id, "kind": kind}
+                store.audit(db, enrollment.created_at, actor, "request.opened", enrollment.request_id, **told)
             return enrollment
         if kind == "renewal" and store.renewal_of(db, replaces_serial or "") is not None:
             raise Refusal("conflict", detail="the certificate has its renewal already")
@@ -148,6 +149,7 @@ def open_renewal(
         "renewal",
         profile=profiles.of_renewal(db, ra, source),
         door=door,
+        actor=_ACTOR if door == "page" else None,
         common_name=source.common_name,
         replaces_serial=source.serial,
         window_ends_at=renewable_until(source.not_after_at, ra) + 1,
