@@ -553,7 +553,8 @@ _TYPES = {
     "TEXT": 'TEXT COLLATE "C"',
     "BLOB": "BYTEA",
 }
-_TYPE = re.compile(r"'(?:[^']|'')*'|\b(" + "|".join(_TYPES) + r")\b")
+# An apostrophe in a comment begins no text.
+_TYPE = re.compile(r"--[^\n]*|'(?:[^']|'')*'|\b(" + "|".join(_TYPES) + r")\b")
 
 
 def as_schema(statement: str) -> str:

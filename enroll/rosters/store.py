@@ -74,7 +74,7 @@ def _page(
 ) -> list[Row]:  # fmt: skip
     if after is not None:
         terms = [*terms, _behind(key, since, newest)]
-        values = {**values, "last_at": after[0], "last": after[1]}
+        values = {**values, **_values(after, newest)}
     order = f"{since} DESC, {key}" if newest else key
     statement = f"{select} WHERE {_all(terms)} ORDER BY {order} LIMIT :limit"
     return list(db.rows(statement, {**values, "limit": limit}))
@@ -86,16 +86,21 @@ def _count(
 ) -> int:  # fmt: skip
     if up_to is not None:
         terms = [*terms, f"NOT {_behind(key, since, newest)}"]
-        values = {**values, "last_at": up_to[0], "last": up_to[1]}
+        values = {**values, **_values(up_to, newest)}
     row = db.one(f"SELECT count(*) AS n FROM {tables} WHERE {_all(terms)}", values)
     return 0 if row is None else int(row["n"])
 
 
 def _behind(key: str, since: str, newest: bool) -> str:
-    """What comes behind a row. (The order by key has no use for when it was recorded.)"""
+    """What comes behind a row."""
     if newest:
         return f"({since} < :last_at OR ({since} = :last_at AND {key} > :last))"
-    return f"({key} > :last AND :last_at = :last_at)"
+    return f"({key} > :last)"
+
+
+def _values(place: Place, newest: bool) -> dict[str, Any]:
+    """Of a row; when it was recorded is of no use to the order by key."""
+    return {"last": place[1]} | ({"last_at": place[0]} if newest else {})
 
 
 def _all(terms: Sequence[str]) -> str:

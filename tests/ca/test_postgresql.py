@@ -87,6 +87,10 @@ def test_types_of_a_schema():
         " b TEXT COLLATE \"C\" CHECK (b <> 'TEXT'), c BYTEA, d DOUBLE PRECISION)"
     )
     assert as_schema("CREATE INDEX i ON t (TEXT)") == "CREATE INDEX i ON t (TEXT)"
+    # An apostrophe in a comment begins no text, which would hide the types up to the next one.
+    told = as_schema("-- a row's\nCREATE TABLE t (n IDENTITY, -- ours' TEXT\n b BLOB CHECK (b <> 'TEXT'))")
+    assert told.startswith("-- a row's\nCREATE TABLE t (n BIGINT GENERATED")
+    assert told.endswith("-- ours' TEXT\n b BYTEA CHECK (b <> 'TEXT'))")
 
 
 async def test_what_is_written_is_there_and_what_failed_is_not(database):
