@@ -22,7 +22,7 @@ from enroll.requests import issuance, pickup
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.transitions import end_certificate
 from enroll.settings import DAY
-from gateway.demo import applying
+from gateway.demo import applying, history
 from gateway.demo.letters import delivered
 from gateway.serving.deployment import Deployment
 
@@ -119,13 +119,15 @@ async def populate(
     steps = sorted(_steps(deployment, today), key=lambda step: step[0])
     first = steps[0][0]
     _travel(clock, first - DAY)
-    for policy_number, name, address in ORGANISATIONS:
+    for policy_number, name, address in (*ORGANISATIONS, history.ORGANISATION):
         await add_organisation(deployment.ra, policy_number, name, actor=_ACTOR, **address)
-    for at, words, act in steps:
+    for (at, words, act), following in zip(steps, [*steps[1:], None], strict=True):
         _travel(clock, at)
         told(words)
         await act()
-        await settle(deployment)
+        # What is next may need its letter; of the history behind them a few days' leave together.
+        if following is None or not history.is_of(following[1]) or following[0] - at > 3 * DAY:
+            await settle(deployment)
     clock.travel(0)
     await settle(deployment)
     return tuple(_described(deployment, part) for part in CAST)
@@ -135,7 +137,7 @@ async def settle(deployment: Deployment) -> int:
     """What time brings about, and the mails of it; returns how many went out."""
     await scheduler.tick(deployment.ra)
     sent = 0
-    while accepted := await deliver_due(deployment.ra, deployment.transport):
+    while accepted := await deliver_due(deployment.ra, history.Apart(deployment.transport)):
         sent += accepted
     return sent
 
@@ -143,6 +145,7 @@ async def settle(deployment: Deployment) -> int:
 def _steps(deployment: Deployment, today: int) -> Iterator[tuple[int, str, Act]]:
     """(moment, words, what happens then) of everybody's life until today."""
     yield from applying.online(deployment, today)
+    yield from history.lived(deployment, today, _three_years_before)
     for part in CAST:
         issued = _issued_at(part.state, today)
         added = issued - 2 * DAY
