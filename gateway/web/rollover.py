@@ -34,8 +34,8 @@ NEXT: Mapping[State, Text] = MappingProxyType(
             "it issues from its moment on; to take that back: sekisho ca withdraw NAME",
         ),
         State.ISSUING: (
-            "次の世代を準備する：sekisho ca add NAME",
-            "make its successor in time: sekisho ca add NAME",
+            "次の世代を準備する：sekisho ca add 新しい名前",
+            "make its successor in time: sekisho ca add ITS-SUCCESSOR",
         ),
         State.EARLIER: (
             "残りの更新を待つ。発行を再開しないと決めたら：sekisho ca retire NAME（証明書は期限まで有効）",
