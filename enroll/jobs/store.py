@@ -94,6 +94,30 @@ def waiting(db: Db) -> list[int]:
     return [int(row[0]) for row in found]
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How the jobs are that are not over: how many wait, run and have failed, and since when nobody was heard
+    of at the one of the first two that has stood still longest; None where there is none."""
+
+    waiting: int
+    running: int
+    failed: int
+    still_since_at: int | None
+
+
+def standing(db: Db) -> Standing:
+    """Of all jobs."""
+    row = db.one(
+        "SELECT coalesce(sum(CASE WHEN state = 'waiting' THEN 1 ELSE 0 END), 0) AS waiting,"
+        " coalesce(sum(CASE WHEN state = 'running' THEN 1 ELSE 0 END), 0) AS running,"
+        " coalesce(sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END), 0) AS failed,"
+        " min(CASE WHEN state IN ('waiting', 'running') THEN coalesce(heartbeat_at, made_at) END) AS still"
+        " FROM jobs WHERE state IN ('waiting', 'running', 'failed')"
+    )
+    assert row is not None
+    return Standing(int(row["waiting"]), int(row["running"]), int(row["failed"]), row["still"])
+
+
 def payload(db: Db, number: int) -> dict[str, Any]:
     """What a job is to do, as it was proposed."""
     row = db.one(

@@ -437,6 +437,17 @@ def proposals_about(db: Db, kinds: Sequence[str], *subjects: str) -> list[Propos
     return [_proposal(row) for row in found]
 
 
+def waiting(db: Db, at: int, until: int) -> tuple[int, int]:
+    """How many proposals wait at a moment, and how many of them no longer than until another."""
+    row = db.one(
+        "SELECT count(*) AS waiting, coalesce(sum(CASE WHEN expires_at <= :until THEN 1 ELSE 0 END), 0)"
+        " AS ending FROM proposals WHERE state = 'pending' AND expires_at > :at",
+        {"at": at, "until": until},
+    )
+    assert row is not None
+    return int(row["waiting"]), int(row["ending"])
+
+
 def overdue(db: Db, at: int, limit: int) -> list[Proposal]:
     """Those that wait although their days are over, oldest first."""
     found = db.rows(

@@ -20,7 +20,7 @@ from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from enroll.refusals import CONFIRM
-from gateway.cli import ageing, approvers, fetching, owners, receivers, samples
+from gateway.cli import ageing, approvers, fetching, owners, receivers, samples, undone
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy.upstream import Address, cause_of
@@ -268,6 +268,8 @@ _CHECKS: Mapping[str, Check] = {
     "mail server": _mail_server,
     "mail queue": _queue,
     "webhooks": receivers.found,
+    "jobs": undone.of_jobs,
+    "proposals": undone.of_proposals,
     "register": _register,
     "upstream": _upstream,
     "origin": _apart,

@@ -7,6 +7,7 @@ nowhere, and the mailbox shows those of the cast.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.message import EmailMessage
@@ -30,7 +31,7 @@ from enroll.requests.states import Event
 from enroll.requests.transitions import apply
 from enroll.settings import DAY
 from gateway.serving.deployment import Deployment
-from gateway.web import references
+from gateway.web import store as web
 
 ORGANISATION: tuple[str, str, Mapping[str, Any]] = ("24681357", "神保町商事企業年金基金", {})
 _NEW, _OLD = "JINBO", "KOUSHIN"
@@ -41,14 +42,15 @@ _FAMILIES = (
     "佐藤", "鈴木", "高橋", "田中", "伊藤", "渡辺", "山本", "中村", "小林", "加藤", "吉田", "山田", "佐々木",
 )  # fmt: skip
 _GIVEN = ("一郎", "二葉", "三枝", "四郎", "五月", "六花")
-#: Weeks ago in which somebody was added, and what became of that.
-_NEWCOMERS = (12, 11, 11, 10, 9, 9, 8, 7, 6, 6, 5, 4, 3, 3, 2, 2, 1, 1, 0, 0)
-#: Days until the end of the certificate of those who are to renew, and how far they came.
+#: Weeks ago in which some were added, and how many of them picked their certificate up.
+_NEWCOMERS = ((12, 2, 1), (10, 3, 3), (8, 2, 2), (6, 3, 2), (4, 2, 1), (1, 3, 1))
+#: Days until the end of certificates, and how far each of their holders came.
 _RENEWING = (
-    (6, "used"), (9, "used"), (11, "used"), (12, "renewed"), (14, "renewed"), (15, "opened"),
-    (17, "opened"), (18, "mailed"), (21, "mailed"), (22, "bounced"), (24, "bounced"), (26, "mailed"),
-    (40, "due"), (50, "due"),
-)  # fmt: skip
+    (9, ("used", "used", "renewed")),
+    (16, ("used", "renewed", "opened")),
+    (23, ("opened", "mailed", "mailed", "bounced")),
+    (45, ("due", "due")),
+)
 #: Days ago, where, and what it was that a page with a reference number told.
 _FAILURES = (
     (80, "pickup", "bad_credentials"), (66, "service", "certificate.expired"), (52, "service", "revoked"),
@@ -109,27 +111,43 @@ def lived(
 ) -> Iterator[tuple[int, str, Act]]:
     """(moment, words, what happens then). ``issued_at``: when a certificate was issued that ends then."""
     ra = replace(deployment.ra, keys=KeyStock(deployment.ra.workers, "ec-p256"))
-    for number, weeks in enumerate(_NEWCOMERS):
-        user_id, at = f"{_NEW}{number:03}", today - weeks * 7 * DAY - 3 * DAY
-        yield at, f"{user_id}: added", partial(_add, ra, user_id, number)
-        if number % 4:
-            yield at + DAY, f"{user_id}: pick-up", partial(_pick_up, ra, user_id)
-        elif weeks > 1:
-            yield at + DAY, f"{user_id}: the letter comes back", partial(_bounce, ra, user_id)
-    for number, (days, came) in enumerate(_RENEWING):
-        user_id, began = f"{_OLD}{number:02}", issued_at(today + days * DAY)
-        yield began - DAY, f"{user_id}: added", partial(_add, ra, user_id, number + len(_NEWCOMERS))
-        yield began, f"{user_id}: pick-up", partial(_pick_up, ra, user_id)
-        if came == "bounced":
-            yield today - 2 * DAY, f"{user_id}: the notice comes back", partial(_bounce, ra, user_id)
-        if came in ("opened", "renewed", "used"):
-            yield today - (number + 1) * DAY, f"{user_id}: renewal", partial(_renew, ra, user_id, came)
+    count = 0
+    for weeks, added, picked_up in _NEWCOMERS:
+        names = [f"{_NEW}{count + n:03}" for n in range(added)]
+        count += added
+        at = today - weeks * 7 * DAY - 3 * DAY
+        yield at, f"{names[0]}: added", partial(_all, _add, ra, names)
+        yield at + DAY, f"{names[0]}: pick-up", partial(_all, _pick_up, ra, names[:picked_up])
+        if weeks > 1:
+            lost = names[picked_up:]
+            yield at + 2 * DAY, f"{names[0]}: letters come back", partial(_all, _bounce, ra, lost)
+    count = 0
+    for days, came in _RENEWING:
+        names, began = [f"{_OLD}{count + n:02}" for n in range(len(came))], issued_at(today + days * DAY)
+        count += len(came)
+        yield began - DAY, f"{names[0]}: added", partial(_all, _add, ra, names)
+        yield began, f"{names[0]}: pick-up", partial(_all, _pick_up, ra, names)
+        far = dict(zip(names, came, strict=True))
+        looked = [name for name in names if far[name] in _LOOKED]
+        yield today - 3 * DAY, f"{names[0]}: renewal", partial(_all, _renew, ra, looked, far)
+        back = [name for name in names if far[name] == "bounced"]
+        yield today - 2 * DAY, f"{names[0]}: a notice comes back", partial(_all, _bounce, ra, back)
     yield today - 25 * DAY, "a campaign begins", partial(_begin, ra, today)
-    for days, site, code in _FAILURES:
-        yield today - days * DAY, f"a reference number: {code}", partial(references.note, ra, site, code)
+    yield today, "reference numbers", partial(_fail, ra, today)
 
 
-async def _add(ra: RegistrationAuthority, user_id: str, number: int) -> None:
+_LOOKED = ("opened", "renewed", "used")
+
+
+async def _all(
+    act: Callable[..., Awaitable[None]], ra: RegistrationAuthority, names: list[str], *more: Any
+) -> None:
+    """The same for some at once: what they write shares a commit."""
+    await asyncio.gather(*(act(ra, name, *more) for name in names))
+
+
+async def _add(ra: RegistrationAuthority, user_id: str) -> None:
+    number = int(user_id.lstrip(_NEW + _OLD)) + (len(_FAMILIES) // 2 if user_id.startswith(_OLD) else 0)
     family, given = _FAMILIES[number % len(_FAMILIES)], _GIVEN[number % len(_GIVEN)]
     mail = f"{user_id.lower()}{_DOMAIN}"
     person = Person(ORGANISATION[0], f"{family} {given}", mail, user_id)
@@ -141,7 +159,9 @@ async def _pick_up(ra: RegistrationAuthority, user_id: str) -> None:
     await _issued(ra, opened.request_id, user_id, used=True)
 
 
-async def _renew(ra: RegistrationAuthority, user_id: str, came: str) -> None:
+async def _renew(ra: RegistrationAuthority, user_id: str, far: Mapping[str, str]) -> None:
+    came = far[user_id]
+
     def fingerprint(db: Transaction) -> str:
         serial = store.enrollments_of(db, user_id)[-1].serial or ""
         found = ca.store.find_by_serial(db, serial)
@@ -178,6 +198,14 @@ async def _bounce(ra: RegistrationAuthority, user_id: str) -> None:
 def _newest(db: Transaction, user_id: str) -> Any:
     sent = (each for each in mail_store.listed(db, user_id, 10, "sent") if each["channel"] == "mail")
     return next(sent, None)
+
+
+async def _fail(ra: RegistrationAuthority, today: int) -> None:
+    def work(db: Transaction) -> None:
+        for number, (days, site, code) in enumerate(_FAILURES):
+            web.add_reference(db, f"DEMA-{number:04}", today - days * DAY, site, code, "{}")
+
+    await ra.database.write(work)
 
 
 async def _begin(ra: RegistrationAuthority, today: int) -> None:

@@ -47,6 +47,13 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_mails_sent_total": ("counter", "Letters that have left since the beginning"),
     "sekisho_mails_refused_total": ("counter", "Refusals on the way out by the command that was refused"),
     "sekisho_mails_refused_timestamp_seconds": ("gauge", "When a command was refused last"),
+    "sekisho_jobs": ("gauge", "Jobs that wait, run or have failed, by state"),
+    "sekisho_jobs_still_seconds": (
+        "gauge",
+        "For how long nobody was heard of at the job that has stood still longest",
+    ),
+    "sekisho_proposals_waiting": ("gauge", "Proposals that wait for a decision"),
+    "sekisho_proposals_ending": ("gauge", "Of those the ones that expire within a day"),
     "sekisho_webhook_endpoints": ("gauge", "Endpoints of webhooks by state"),
     "sekisho_webhook_deliveries": ("gauge", "Deliveries to endpoints that have not ended, by state"),
     "sekisho_report_expiring": ("gauge", "Certificates that end within 13 weeks, by door"),

@@ -21,10 +21,12 @@ from enroll import crls, store
 from enroll.hooks import store as hooks
 from enroll.hooks.states import Delivery as DeliveryState
 from enroll.hooks.states import Endpoint as EndpointState
+from enroll.jobs import store as jobs
 from enroll.jst import shown
 from enroll.mail import queue
 from enroll.mail import store as mail_store
 from enroll.mail.replies import COMMANDS
+from enroll.operators import store as operators
 from enroll.ra import RegistrationAuthority
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
@@ -40,6 +42,10 @@ _WRITE_SECONDS = 5.0
 _SERVER_SECONDS = 30 * 86_400
 # A letter that leaves later than this after it could has been forgotten by something.
 _LATE_SECONDS = 3_600
+#: A proposal that ends sooner is told of.
+ENDING_SECONDS = 86_400
+#: A job at which nobody was heard of for so long waits for somebody.
+STILL_SECONDS = 600
 #: Days before the end of the root's revocation list that are enough to fetch a key from a safe.
 ROOT_LIST_DAYS = 60
 #: Bytes: the database's log grows by some MiB before they are put into the database.
@@ -287,7 +293,13 @@ def resident_bytes() -> int:
 
 
 def _counted(db: Transaction, ra: RegistrationAuthority) -> list[Sample]:
-    return [*_counts(db), *_of_letters(db, ra), *_of_webhooks(db), *reports.samples(db, ra.now())]
+    return [
+        *_counts(db),
+        *_of_letters(db, ra),
+        *_of_webhooks(db),
+        *_of_work(db, ra.now()),
+        *reports.samples(db, ra.now()),
+    ]
 
 
 def _of_webhooks(db: Transaction) -> Iterator[Sample]:
@@ -328,6 +340,18 @@ def _of_letters(db: Transaction, ra: RegistrationAuthority) -> Iterator[Sample]:
         yield "sekisho_mails_refused_total", {"command": command}, refused["count"] if refused else 0
         if refused:
             yield "sekisho_mails_refused_timestamp_seconds", {"command": command}, refused["last_at"]
+
+
+def _of_work(db: Transaction, at: int) -> Iterator[Sample]:
+    """Jobs, and what waits for somebody's decision."""
+    found = jobs.standing(db)
+    for state in ("waiting", "running", "failed"):
+        yield "sekisho_jobs", {"state": state}, getattr(found, state)
+    still = 0 if found.still_since_at is None else max(0, at - found.still_since_at)
+    yield "sekisho_jobs_still_seconds", {}, still
+    waiting, ending = operators.waiting(db, at, at + ENDING_SECONDS)
+    yield "sekisho_proposals_waiting", {}, waiting
+    yield "sekisho_proposals_ending", {}, ending
 
 
 def _end(certificate: x509.Certificate) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import datadir
 from gateway.serving.config import FILE_NAME
+from gateway.serving.deployment import DATABASE
 from tests.cli.conftest import Shell
 from tests.cli.processes import accepting
 from tests.datadirs import CHEAP, PASSPHRASE, START
@@ -33,6 +35,35 @@ def _found(sekisho: Shell, settings: str) -> list[dict[str, Any]]:
     bad = [each for each in ran.value["checks"] if each["state"] == "bad"]
     assert ran.code == bool(bad)
     return bad
+
+
+def test_work_that_stands_still_is_told_of(sekisho: Shell) -> None:
+    """A job that a fault of ours has stopped, one that nobody does, and a proposal that nobody decides: each
+    with what to type; without them all is well."""
+
+    def told(*statements: str) -> dict[str, tuple[str, str]]:
+        with sqlite3.connect(sekisho.data / DATABASE) as db:
+            for statement in statements:
+                db.execute(statement)
+        checks = sekisho("doctor").value["checks"]
+        return {
+            each["check"]: (each["state"], each["hint"])
+            for each in checks
+            if each["check"] in ("jobs", "proposals")
+        }
+
+    assert {state for state, _ in told().values()} == {"ok"}
+    row = "INSERT INTO jobs(kind, subject, proposer, proposed_by, decided_by, state, total, made_at)"
+    still = told(f"{row} VALUES ('user.import', 'x', 'a', 'a', 'a', 'waiting', 1, 1)")
+    assert still["jobs"] == ("notice", "a gateway does them, or: sekisho job run NUMBER")
+    failed = told("UPDATE jobs SET state = 'failed'")
+    assert "sekisho job resume NUMBER" in failed["jobs"][1]
+    soon = int(datetime.now(UTC).timestamp()) + 3_600
+    ending = told(
+        "INSERT INTO proposals(kind, subject, payload, before, digest, proposer, proposed_by, state, made_at,"
+        f" expires_at) VALUES ('user.add', 'x', '{{}}', '{{}}', '', 'a', 'a', 'pending', 1, {soon})"
+    )
+    assert ending["proposals"] == ("notice", "have them decided: sekisho proposal list")
 
 
 def test_a_demo_is_in_order(lived: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from enroll.jobs import store as jobs
 from enroll.jobs.states import LABELS, OPEN, TRANSITIONS, Event, State
 from enroll.mail import store as mail_store
 from enroll.operators import asking
+from enroll.operators import store as operators
 from enroll.operators.asking import Proposed
 from enroll.operators.kinds import KINDS
 from enroll.people import csvfile
@@ -91,6 +92,28 @@ async def test_an_import_is_decided_and_done_by_a_job(tmp_path):
         assert await running.run(ra, number, "s") is None
         await running.work(ra, "s")
         assert len(users(ra)) == 25
+
+
+async def test_what_waits_for_somebody_is_counted(tmp_path):
+    """For the metrics and doctor: jobs by state, since when nobody was heard of at one, and proposals that
+    are nearly over; what is over, or expired, is none of it."""
+    async with office(tmp_path) as ra:
+        assert jobs.standing(look(ra.database)) == jobs.Standing(0, 0, 0, None)
+        made = ra.now()
+        first, second = await decided(ra, people(3)), await decided(ra, people(2, "x,y,z,"))
+        clock_of(ra).advance(seconds=100)
+        await ra.database.write(lambda db: jobs.claim(db, second, "r", ra.now(), 0))
+        assert jobs.standing(look(ra.database)) == jobs.Standing(1, 1, 0, made)
+        await running.run(ra, first, "r")
+        assert jobs.standing(look(ra.database)) == jobs.Standing(0, 1, 0, made + 100)
+        await ra.database.write(lambda db: jobs.end(db, second, Event.FAIL, State.FAILED, ra.now()))
+        assert jobs.standing(look(ra.database)) == jobs.Standing(0, 0, 1, None)
+
+        found = await asking.ask(ra, acting(ra, "registrar"), "user.import", people(1))
+        waiting = lambda at: operators.waiting(look(ra.database), at, at + 86_400)  # noqa: E731
+        assert [waiting(found.expires_at - left) for left in (86_401, 86_400, 1, 0)] == [
+            (1, 0), (1, 1), (1, 1), (0, 0),
+        ]  # fmt: skip
 
 
 async def test_of_two_runners_one_has_it(tmp_path):
