@@ -186,12 +186,14 @@ CREATE TABLE mails (
     queued_at INTEGER NOT NULL DEFAULT 0,  -- last
     sent_at INTEGER,
     held_at INTEGER,                       -- since when it waits for an operator's release
+    batch INTEGER,                         -- the print batch that has it
     erased_at INTEGER,                     -- as of users
     result TEXT NOT NULL DEFAULT '',
     CHECK ((state = 'failed') = (failure <> ''))
 );
 CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
     WHERE state = 'queued' AND held_at IS NULL;
+CREATE INDEX mails_in_batch ON mails(batch) WHERE batch IS NOT NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';
 CREATE INDEX mails_failed ON mails(queued_at, channel, sent_at, state) WHERE state = 'failed';
 CREATE INDEX mails_left ON mails(sent_at, channel, state) WHERE sent_at IS NOT NULL;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from enroll.retention.periods import Periods
 
@@ -73,6 +74,14 @@ class Settings:
     console_url: str = ""
     help_url: str = "https://help.localhost:8443/"
     telephone: str = "0120-96-1576"
+    #: How postcards leave: printed in batches, or as text files in the outbox, for whoever prints them.
+    postcards: Literal["batches", "outbox"] = "batches"
+    #: File of their font, how addresses are written, whether the boxes of the postal code are drawn (on blank
+    #: cards), and lines above the operator's name.
+    postcard_font: str = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
+    postcard_writing: Literal["vertical", "horizontal"] = "horizontal"
+    postcard_frame: bool = True
+    postcard_sender: tuple[str, ...] = ()
     #: Where the operator is told of ends of CAs; '' for nowhere.
     operator_mail: str = ""
     #: Hosts that webhooks may go to, with ":port" unless it is 443, and private networks that they may be in.

@@ -33,6 +33,7 @@ from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
 from enroll.operators.schema import SCHEMA as OPERATORS
 from enroll.people.register import Admission, Person, add_organisation, add_user
+from enroll.postcards.schema import SCHEMA as POSTCARDS
 from enroll.ra import RegistrationAuthority
 from enroll.repeats.schema import SCHEMA as REPEATS
 from enroll.schema import SCHEMA as ENROLL
@@ -48,7 +49,7 @@ START = 1_795_316_400
 PASSPHRASE = "correct horse battery staple"
 # Argon2id with the least memory: these directories guard nothing.
 CHEAP = PassphraseCost(iterations=1, lanes=1, memory_kib=8)
-SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS, REPEATS, HOOKS, CAMPAIGNS]
+SCHEMAS = [CA, ENROLL, ACME, GATEWAY, OPERATORS, JOBS, REPEATS, HOOKS, CAMPAIGNS, POSTCARDS]
 POLICY_NUMBER = "12345678"
 
 

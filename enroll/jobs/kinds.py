@@ -18,6 +18,7 @@ from enroll.jobs.states import Event, State, next_state
 from enroll.jobs.store import Job, Line
 from enroll.people import csvfile, importing, undoing
 from enroll.people.importing import Organisations, Outcome, Row, Users
+from enroll.postcards import keeping, printing
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import end_certificate
@@ -50,9 +51,13 @@ class Kind:
     rows: Callable[[Transaction, Payload], list[Row]]
     #: With the payload, and in whose name it is done.
     doing: Callable[[RegistrationAuthority, Payload, str], Doing]
-    #: What happens when it is decided, in the same transaction and in whose name. Refusal for what cannot be.
-    begun: Callable[[Transaction, RegistrationAuthority, Payload, str], None] = lambda db, ra, payload, by: (
+    #: What happens when it is decided, in the same transaction. Refusal for what cannot be.
+    begun: Callable[[Transaction, RegistrationAuthority, Payload, Job], None] = lambda db, ra, payload, job: (
         None
+    )
+    #: What happens when somebody stops it, in the same transaction; in whose name.
+    cancelled: Callable[[Transaction, RegistrationAuthority, Payload, str], object] = (
+        lambda db, ra, payload, by: None
     )
 
 
@@ -132,7 +137,7 @@ def undoable(db: Transaction, number: int) -> Job:
     return found
 
 
-def _mark_undone(db: Transaction, ra: RegistrationAuthority, payload: Payload, by: str) -> None:
+def _mark_undone(db: Transaction, ra: RegistrationAuthority, payload: Payload, job: Job) -> None:
     undoable(db, payload["job"])
     if not jobs.end(db, payload["job"], Event.UNDO, State.UNDONE, ra.now()):
         raise Refusal("conflict", field="job")
@@ -240,6 +245,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "certificate.revoke.bulk": Kind(
             _serials, lambda ra, payload, by: _Revoked(ra, payload["reason"], by)
         ),
+        "postcard.batch": Kind(
+            printing.rows,
+            printing.Drawn,
+            lambda db, ra, payload, job: keeping.begin(
+                db, ra, payload["batch"], payload["letters"], job.decided_by, job.number
+            ),
+            lambda db, ra, payload, by: keeping.give_back(
+                db, ra, payload["batch"], by, why="its job was cancelled"
+            ),
+        ),
         "campaign.remind": _REMINDING,
         "campaign.remind.many": _REMINDING,
         "retention.apply": Kind(
@@ -271,5 +286,6 @@ def begin(
     proposal's, and keeps its payload itself. ``job.total`` is counted here."""
     kind = KINDS[job.kind]
     rows = len(kind.rows(db, payload))
-    kind.begun(db, ra, payload, job.decided_by)
-    return jobs.add(db, replace(job, total=rows), payload if own else None)
+    number = jobs.add(db, replace(job, total=rows), payload if own else None)
+    kind.begun(db, ra, payload, replace(job, number=number))
+    return number

@@ -194,4 +194,6 @@ def _move(db: Transaction, ra: RegistrationAuthority, number: int, event: Event,
     state, at = next_state(found.state, event), ra.now()
     if state is None or not jobs.end(db, number, event, state, at, by=by):
         raise Refusal("conflict", field="job", detail=f"job {number} is {found.state} already")
+    if event is Event.CANCEL:
+        KINDS[found.kind].cancelled(db, ra, jobs.payload(db, number), by)
     store.audit(db, at, by, f"job.{event}", str(number), kind=found.kind, done=found.done, total=found.total)

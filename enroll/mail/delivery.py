@@ -56,6 +56,8 @@ async def deliver_due(ra: RegistrationAuthority, transport: Transport, beat: Bea
     """
     taken = 0
     for channel in queue.CHANNELS:
+        if channel == "postcard" and ra.settings.postcards == "batches":
+            continue  # an operator prints them: enroll/postcards/batches.py
         got, tried = await _deliver_channel(ra, transport, channel, beat)
         while tried and not got:
             # All were refused, be it by a hundred recipients: what is behind them is due as well.
@@ -222,7 +224,7 @@ def _take(
         row = mail_store.next_due(db, channel, now, leaving)
         if row is None:
             return None
-        if not _stays(db, ra, row, now):
+        if not stays(db, ra, row, now):
             if per_minute and not mail_store.may_begin(db, channel, now, per_minute):
                 return None
             return mail_store.begin(db, row, now)
@@ -238,7 +240,7 @@ def _leaving(ra: RegistrationAuthority, db: Transaction) -> list[Pace]:
     return found
 
 
-def _stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
+def stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
     """Cancels a letter whose cause is gone, puts off one of a disabled organisation (E6, E27)."""
     if row["user_id"] == "":
         return False  # the operator's own

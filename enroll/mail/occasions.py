@@ -18,7 +18,7 @@ from enroll.mail.store import Channel
 from enroll.people.postal import sent_to
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import Enrollment
-from enroll.settings import DAY
+from enroll.settings import DAY, Settings
 
 
 def id_notice(
@@ -335,6 +335,13 @@ def _left(days: int, language: Language) -> str:
     return "本日限り" if days == 0 else f"あと{days}日"
 
 
+def _address(user: store.User, organisation: store.Organisation | None, settings: Settings) -> str:
+    """Where a postcard goes, for its text; "" for one that is printed: its other face says it."""
+    if organisation is None or settings.postcards == "batches":
+        return ""
+    return sent_to(user, organisation)[0].line
+
+
 def _common(db: Transaction, ra: RegistrationAuthority, user: store.User, url: str) -> dict[str, str]:
     """What every letter may say. The address opens the site in the language of the letter."""
     settings, organisation = ra.settings, store.organisation(db, user.policy_number)
@@ -342,7 +349,7 @@ def _common(db: Transaction, ra: RegistrationAuthority, user: store.User, url: s
         "name": user.name,
         "to": user.name,
         "organisation": organisation.name if organisation is not None else "",
-        "address": sent_to(user, organisation)[0].line if organisation is not None else "",
+        "address": _address(user, organisation, settings),
         "url": url if user.language == "ja" else f"{url}?{urlencode({'lang': user.language})}",
         "operator": settings.operator_name,
         "telephone": settings.telephone,

@@ -121,8 +121,9 @@ class Standing:
 
 
 def standing(db: Db, at: int, settings: Settings) -> Standing:
+    printed = settings.postcards == "batches"
     # What waits for its hours is not late.
-    since = store.oldest(db, {pace: opened_at(at, settings, pace) for pace in Pace})
+    since = store.oldest(db, {pace: opened_at(at, settings, pace) for pace in Pace}, printed=printed)
     return Standing(
         **store.counts(db),
         oldest=max(0, at - since) if since is not None else 0,

@@ -32,7 +32,7 @@ _ONCE_MORE = (
     "UPDATE SET state = 'queued', failure = '', result = '', recipient = excluded.recipient,"
     " subject = excluded.subject, shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
     " next_attempt_at = excluded.next_attempt_at, queued_at = excluded.queued_at,"
-    " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL"
+    " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL, batch = NULL"
     " WHERE mails.state IN ('failed', 'cancelled') AND mails.sent_at IS NULL"
 )
 
@@ -251,7 +251,7 @@ def lane(db: Transaction, channel: Channel) -> Row | None:
 
 # A lease that ends too far off is, again, a clock's that ran ahead.
 _DUE = (
-    "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice = :notice"
+    "state = 'queued' AND held_at IS NULL AND batch IS NULL AND channel = :channel AND notice = :notice"
     " AND next_attempt_at <= :at AND (claimed_until_at <= :at OR claimed_until_at > :furthest)"
 )
 
@@ -490,9 +490,9 @@ def counts(db: Transaction) -> dict[str, int]:
     }
 
 
-def oldest(db: Transaction, opened: Mapping[Pace, int | None]) -> int | None:
+def oldest(db: Transaction, opened: Mapping[Pace, int | None], *, printed: bool = False) -> int | None:
     """Since when the oldest letter could have left that nothing of its own holds. ``opened``: since when
-    those of a pace may leave; None: they may not."""
+    those of a pace may leave; None: they may not. ``printed``: postcards wait for somebody to print them."""
     found = list[int]()
     for pace, since in opened.items():
         if since is None:
@@ -501,8 +501,9 @@ def oldest(db: Transaction, opened: Mapping[Pace, int | None]) -> int | None:
             "SELECT min(CASE WHEN queued_at < :opened THEN :opened ELSE queued_at END) FROM mails"
             " JOIN users USING (user_id) JOIN organisations USING (policy_number)"
             " WHERE state = 'queued' AND held_at IS NULL AND refused_since_at IS NULL"
-            " AND organisations.disabled_at IS NULL AND notice = :notice",
-            {"opened": since, "notice": int(pace)},
+            " AND organisations.disabled_at IS NULL AND notice = :notice"
+            " AND (channel = 'mail' OR :printed = 0)",
+            {"opened": since, "notice": int(pace), "printed": int(printed)},
         )
         if row is not None and row[0] is not None:
             found.append(int(row[0]))

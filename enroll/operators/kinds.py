@@ -542,6 +542,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             lambda payload: f"{len(payload['serials'])} certificates",
             _check_serials,
         ),
+        "postcard.batch": _job_kind(
+            *(Act.PRINT, "done by whoever prints"),
+            lambda payload: f"batch {payload['batch']}: {len(payload['letters'])} cards",
+        ),
         "campaign.begin": Kind(
             *(Act.CAMPAIGNS, "letters to many"),
             lambda payload: str(payload["name"]),

@@ -67,6 +67,8 @@ class Act(StrEnum):
     #: Looking after webhooks: to stop one, to send again what was not taken. Where they go is `SETTINGS`.
     DELIVERIES = "deliveries"
     AUDIT = "audit"
+    #: Postcards, which have passwords on them: batches of them, printed and counted.
+    PRINT = "print"
     #: Sums of what happened, in which no person is.
     REPORTS = "reports"
     #: Campaigns of renewal, and what is left of each generation: sums as well.
@@ -121,6 +123,7 @@ _TABLE: Mapping[Act, tuple[str, str, str, str, str]] = {
     Act.SETTINGS:         ("-",       "-",       "-",      "both",     "read"),
     Act.DELIVERIES:       ("-",       "-",       "-",      "yes",      "read"),
     Act.AUDIT:            ("-",       "-",       "own",    "-",        "yes"),
+    Act.PRINT:            ("read",    "yes",     "read",   "-",        "read"),
     Act.REPORTS:          ("read",    "read",    "read",   "-",        "read"),
     Act.CAMPAIGNS:        ("read",    "yes",     "read",   "read",     "read"),
     Act.LETTERS_MANY:     ("-",       "propose", "decide", "-",        "read"),

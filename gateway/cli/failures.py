@@ -69,6 +69,12 @@ _HINTS: Mapping[tuple[str, str], str] = {
     ("not_found", "proposal"): "List them: sekisho proposal list --all",
     ("not_found", "break_glass"): "See them: sekisho doctor",
     ("not_found", "job"): "List them: sekisho job list --all",
+    ("not_found", "postcards"): "List them: sekisho postcard list --all",
+    (
+        "invalid_input",
+        "postcards",
+    ): "Nothing is taken yet. Mend it (sekisho user change USER_ID --name NAME, or "
+    "another postcards.font), or leave it out: sekisho postcard batch --without USER_ID",
     ("conflict", "job"): "See it: sekisho job list --all",
     ("conflict", "operator"): "List them: sekisho operator list --all",
     ("conflict", "proposal"): "See it: sekisho proposal list --all",
@@ -118,6 +124,7 @@ _NAMES: Mapping[str, str] = {
     "operator": "the operator",
     "proposal": "the proposal",
     "job": "the job",
+    "postcards": "the print batch",
     "break_glass": "the emergency",
 }
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ca.errors import ConfigError
 from ca.files import Snapshot
@@ -24,7 +24,7 @@ from gateway.serving.settings.behind import Behind
 from gateway.serving.settings.checks import HOURS, Check
 from gateway.serving.settings.enrollment import Operator, Policy, Protocol, Timekeeping
 from gateway.serving.settings.keeping import Backups, Copying, Retention
-from gateway.serving.settings.mail import Mail
+from gateway.serving.settings.mail import Mail, Postcards
 from gateway.serving.settings.profiles import commented, parse_profiles
 from gateway.serving.settings.reach import Internal, Listen, Revocation, Sites, Tls
 from gateway.serving.settings.running import (
@@ -56,6 +56,7 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     mail: Mail = field(default_factory=Mail)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    postcards: Postcards = field(default_factory=Postcards)
     protocol: Protocol = field(default_factory=Protocol)
     upstream: Behind = field(default_factory=Behind)
     limits: Limits = field(default_factory=Limits)
@@ -143,6 +144,11 @@ def settings_of(config: Config) -> Settings:
         clock_behind_minutes=config.clock.behind_minutes,
         mail_from=config.mail.from_,
         mail_return_path=config.mail.return_path,
+        postcards=cast(Any, config.postcards.print),
+        postcard_font=config.postcards.font,
+        postcard_writing=cast(Any, config.postcards.writing),
+        postcard_frame=config.postcards.frame,
+        postcard_sender=config.postcards.sender,
         notice_opens=opens,
         notice_closes=closes,
         letter_opens=letters_from,

@@ -34,6 +34,7 @@ from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.operators import schema as operators_schema
+from enroll.postcards import schema as postcards_schema
 from enroll.ra import RegistrationAuthority
 from enroll.repeats import schema as repeats_schema
 from gateway.serving.config import Config, read_config, settings_of
@@ -60,6 +61,7 @@ SCHEMAS = (
     repeats_schema.SCHEMA,
     hooks_schema.SCHEMA,
     campaigns_schema.SCHEMA,
+    postcards_schema.SCHEMA,
 )
 
 

@@ -68,6 +68,11 @@ DAY = (
     Row("org disable 20000001", "organisation.disabled"),
     Row("org enable 20000001", "organisation.enabled"),
     Row("org import {organisations}", "organisation.added"),
+    Row(
+        "org change 20000001 --postal-code 1000013 --prefecture 東京都 --city 千代田区 --street 1",
+        "organisation.changed",
+    ),
+    Row("user add 20000001 𠮷田 y@example.jp --user-id KCARD --notice-by postcard", "user.added"),
     Row("org export {exported}", "organisations.exported"),
     Row("org list"),
     Row("user add 12345678 厚生 h@example.jp --user-id KADD1", "user.added"),
@@ -79,6 +84,16 @@ DAY = (
     Row("user show KADD1"),
     Row("find 花子", "person.searched"),
     Row("mail release", "letters.released"),
+    Row("postcard waiting"),
+    Row("postcard batch", "postcards.made"),
+    Row("postcard fetch 1 {pdf}", "postcards.fetched"),
+    Row("postcard reprint 1 {pdf} --reason paper", "postcards.reprinted"),
+    Row("postcard list"),
+    Row("postcard show 1"),
+    Row("postcard printed 1", "postcards.printed"),
+    Row("user reset-password KCARD", "password.reset"),
+    Row("postcard batch", "postcards.made"),
+    Row("postcard cancel 2 --reason other", "postcards.cancelled"),
     Row("mail deliver", "letters.delivered"),
     Row("mail retry", "mail.retried"),
     Row("mail again 900", "mail.retried"),
@@ -300,7 +315,7 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
         "reference": "２３４５ー679a", "key": str(place / "key"), "place": str(place / "backup.age"),
         "checkpoint": str(place / "checkpoint"), "export": str(place / "export"),
         "affected": str(place / "affected.csv"), "template": str(place / "template.txt"),
-        "exported": str(place / "exported.csv"),
+        "exported": str(place / "exported.csv"), "pdf": str(place / "cards.pdf"),
     }  # fmt: skip
 
 

@@ -210,6 +210,7 @@ async def test_who_is_disabled_gets_no_letters(ra):
 
 async def test_the_issue_password_can_come_by_postcard(ra):
     """E14: the mail lacks the password and says so, the postcard brings it."""
+    ra = replace(ra, settings=replace(ra.settings, postcards="outbox"))
     await register.add_organisation(
         ra, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="postcard"
     )

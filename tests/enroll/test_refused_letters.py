@@ -348,6 +348,7 @@ async def test_what_has_left_is_never_tried_again(ra):
 
 async def test_a_folder_that_cannot_be_written_holds_its_letters_only(ra):
     """Postcards have a lane of their own: their folder's fault keeps no mail at home, and none is lost."""
+    ra = replace(ra, settings=replace(ra.settings, postcards="outbox"))
     await admit(ra, "K11111111")
     await admit(ra, "K22222222", notice_by="postcard")
     file = ra.database.folder / "outbox"

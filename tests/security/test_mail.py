@@ -25,7 +25,7 @@ async def _add(ra: RegistrationAuthority, name: str, mail: str = "a@example.jp",
 @pytest.mark.parametrize("name", ['"', "<", "a@[", ":;", "=?utf-8?q?=0d=0aBcc:x?=", "@B:&`b}, .;{B"])
 async def test_a_name_that_is_no_header_stops_no_mail(tmp_path: Path, name: str) -> None:
     """A person's name reaches a postcard as it is, and the letters behind it still leave."""
-    async with open_office(tmp_path) as ra:
+    async with open_office(tmp_path, postcards="outbox") as ra:
         await add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test")
         await _add(ra, name, notice_by="postcard")
         await admit(ra, "K22222222")

@@ -1,4 +1,4 @@
-"""How mails leave."""
+"""How mails and postcards leave."""
 
 from __future__ import annotations
 
@@ -62,4 +62,38 @@ class Mail:
         "when other letters leave that can wait for the morning (pick-up mails, ID notices), such as "
         "'7:00-21:00'; '' at any time. A new password, and what warns of a theft, leaves at once",
         hours,
+    )
+
+
+def _lines(value: tuple[str, ...]) -> str | None:
+    good = len(value) <= 3 and all(0 < len(each) <= 60 and each.isprintable() for each in value)
+    return None if good else "write up to three lines of up to 60 characters"
+
+
+@dataclass(frozen=True)
+class Postcards:
+    """How postcards are printed (docs/operations/postcards.md)."""
+
+    print: str = setting(
+        _POLICY.postcards,
+        "'batches' (as PDF, by operators: sekisho postcard) or 'outbox' (.txt files in the data directory)",
+        one_of("batches", "outbox"),
+    )
+    font: str = setting(
+        _POLICY.postcard_font,
+        "file of their font, TrueType or OpenType; a collection's Japanese one is taken",
+        matching(r"/.+", "write the path of a font, such as that of Debian's fonts-noto-cjk"),
+    )
+    writing: str = setting(
+        _POLICY.postcard_writing,
+        "how addresses are written, of people whose language is Japanese: 'horizontal' or 'vertical'",
+        one_of("horizontal", "vertical"),
+    )
+    frame: bool = setting(
+        _POLICY.postcard_frame, "whether the boxes of the postal code are drawn: for cards without them"
+    )
+    sender: tuple[str, ...] = setting(
+        _POLICY.postcard_sender,
+        "lines above the operator's name on the face, such as ['〒100-0013 東京都千代田区霞が関1-2-3']",
+        _lines,
     )

@@ -33,6 +33,7 @@ RESULTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "mailed": (("案内を送信待ちに登録", "letter queued"), "good"),
         "needless": (("送信不要", "no letter was needed"), "plain"),
         "erased": (("消去", "erased"), "good"),
+        "drawn": (("作成", "drawn"), "good"),
     }
 )
 _FIELDS: Mapping[str, Text] = MappingProxyType(

@@ -113,6 +113,9 @@ def subject(kind: str, subject: str, names: Names) -> Text:
         return (f"証明書{count}枚", subject)
     if kind == "retention.apply":
         return _counts(dict(each.split(" ") for each in subject.split(", ")), names)
+    if kind == "postcard.batch":
+        batch, _, cards = subject.removeprefix("batch ").partition(": ")
+        return (f"バッチ{batch}（{cards.partition(' ')[0]}枚）", subject)
     if kind == "import.undo":
         job, _, rest = subject.removeprefix("job ").partition(": ")
         file, _, _ = rest.rpartition(": ")

@@ -45,11 +45,14 @@ FOUR_EYES = {
     "settings": {"webhook.add", "webhook.change", "webhook.rotate", "webhook.end"},
     "letters to many": {"campaign.begin", "campaign.end", "campaign.remind", "campaign.remind.many"},
     "templates": {"template.change", "template.reset"},
+    # Not of O4: it has rows, and is a job for that.
+    "done by whoever prints": {"postcard.batch"},
 }  # fmt: skip
 #: Kinds of which somebody may do one alone.
 ALONE = {
     "user.reset_password", "certificate.revoke", "application.approve", "application.reject",
     "campaign.begin", "campaign.end", "campaign.remind",
+    "postcard.batch",
 }  # fmt: skip
 USER = "K12345678"
 

@@ -23,6 +23,8 @@ EXPECTED = {
     "settings": "no no no propose+decide read",
     "audit": "no no own no yes",
     # Not in O3: decided since (docs/DECISIONS.md, O16).
+    # Not in O3: whoever records people prints what tells them their passwords.
+    "print": "read yes read no read",
     "reports": "read read read no read",
     # Nor that one: to send again to where two have agreed that it goes, or not at all, takes one.
     "deliveries": "no no no yes read",

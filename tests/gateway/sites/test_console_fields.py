@@ -92,6 +92,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "ranges": {"letters": [3, 900]},
     },
     "import.undo": {"job": 3, "kind": "user.import", "subject": "users.csv: 7 rows"},
+    "postcard.batch": {"batch": 7, "letters": [1, 2]},
     "certificate.revoke.bulk": {"serials": [f"{n:04}" for n in range(7)], "reason": 4},
     "campaign.begin": {
         "name": "春の更新",
