@@ -234,6 +234,7 @@ async def test_only_a_reissue_speaks_of_a_former_certificate(ra):
 
 async def test_the_issue_password_can_come_through_the_administrator(ra):
     """E14: two mailboxes, the user's without the password; where there is no other 管理者, a postcard."""
+    ra = replace(ra, settings=replace(ra.settings, postcards="outbox"))
     await register.add_organisation(ra, POLICY_NUMBER, "霞が関商事", actor="test", issue_password_by="admin")
     await admit(ra, "A11111111", role="admin")
     await letter_of(ra, "issue_password")

@@ -1,6 +1,7 @@
 """Who refused a letter is decided by what was refused; what is not the recipient's loses nothing."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
