@@ -22,6 +22,7 @@ from enroll.operators.actors import Actor, require
 from enroll.operators.applied import Wanted
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Operator
+from enroll.postcards import store as postcards
 from enroll.ra import RegistrationAuthority
 
 #: Days before its end in which a program's certificate should have been renewed: it renews earlier.
@@ -81,6 +82,9 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
     if actor.may(Act.DELIVERIES) & Verdict.READ:
         needing = hooks.needing(db)
         found |= {"webhooks_dead": needing.dead, "webhooks_stopped": needing.stopped}
+    if actor.may(Act.PRINT) & Verdict.READ:
+        found["postcards_waiting"] = postcards.count_waiting(db)
+        found["postcard_batches"] = postcards.count(db, every=False)
     if actor.may(Act.OPERATORS) & Verdict.READ:
         found["operators"] = len(operators.operators(db))
     return found

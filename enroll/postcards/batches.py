@@ -16,7 +16,7 @@ from enroll.operators.roles import Act, Verdict
 from enroll.people.postal import Postal, sent_to
 from enroll.postcards import keeping
 from enroll.postcards import store as postcards
-from enroll.postcards.card import flawed, style_of
+from enroll.postcards.card import Unprintable, style_of
 from enroll.postcards.drawing import flaws_of
 from enroll.postcards.states import OPEN, State
 from enroll.postcards.store import Batch
@@ -76,7 +76,7 @@ async def make(
     cards = await ra.database.read(lambda db: keeping.cards_of(db, ra, chosen))
     flaws = await ra.workers.run(flaws_of, cards, style_of(ra.settings))
     if flaws:
-        raise flawed(flaws)
+        raise Unprintable(flaws)
     number = await ra.database.write(postcards.next_number)
     done = await asking.ask(ra, actor, KIND, {"batch": number, "letters": list(chosen)})
     assert isinstance(done, Done), "who may print prints alone"

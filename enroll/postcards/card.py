@@ -54,8 +54,12 @@ class Flaw:
     def __str__(self) -> str:
         if not self.missing:
             return f"{self.user_id} {self.name}: its text is too long for a card"
-        codes = " ".join(f"U+{ord(each):04X}" for each in self.missing)
-        return f"{self.user_id} {self.name}: the font has no {self.missing} ({codes})"
+        return f"{self.user_id} {self.name}: the font has no {self.missing} ({self.codes})"
+
+    @property
+    def codes(self) -> str:
+        """The code points of what is missing: it may have no shape, or another's."""
+        return " ".join(f"U+{ord(each):04X}" for each in self.missing)
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,14 @@ class Printed:
     flaws: tuple[Flaw, ...] = ()
 
 
-def flawed(flaws: Sequence[Flaw]) -> Refusal:
+class Unprintable(Refusal):
     """That cards cannot be printed: whose, and why."""
-    told = [str(each) for each in flaws[:_NAMED]]
-    more = [f"and {len(flaws) - _NAMED} more"] if len(flaws) > _NAMED else []
-    return Refusal("invalid_input", field="postcards", detail="; ".join(told + more))
+
+    def __init__(self, flaws: Sequence[Flaw]) -> None:
+        told = [str(each) for each in flaws[:_NAMED]]
+        more = [f"and {len(flaws) - _NAMED} more"] if len(flaws) > _NAMED else []
+        super().__init__("invalid_input", field="postcards", detail="; ".join(told + more))
+        self.flaws = tuple(flaws)
 
 
 def style_of(settings: Settings) -> Style:

@@ -13,7 +13,7 @@ from ca.storage import Transaction, Work
 from enroll.jobs.store import Line
 from enroll.people.importing import Row
 from enroll.postcards import keeping
-from enroll.postcards.card import flawed, style_of
+from enroll.postcards.card import Unprintable, style_of
 from enroll.postcards.drawing import drawn
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -58,7 +58,7 @@ class Drawn:
             raise Refusal("conflict", field="postcards", detail="none of its letters is to be sent any more")
         made = await ra.workers.run(drawn, cards, style_of(ra.settings))
         if made.flaws:
-            raise flawed(made.flaws)
+            raise Unprintable(made.flaws)
         return made.pdf
 
     def done(self, row: Row, line: Line) -> None:

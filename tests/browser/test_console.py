@@ -18,6 +18,7 @@ from enroll import store
 from enroll.hooks import endpoints, outbox
 from enroll.hooks import store as hooks
 from enroll.hooks.states import Delivery
+from enroll.jobs import running
 from enroll.jobs import store as jobs
 from enroll.jobs.store import Line
 from enroll.operators import actors, asking, codes, credentials
@@ -25,8 +26,9 @@ from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role as Trusted
 from enroll.operators.store import Operator
-from enroll.people import applications, csvfile
+from enroll.people import applications, changes, csvfile
 from enroll.people.register import Person
+from enroll.postcards import store as postcards
 from enroll.settings import DAY
 from gateway.serving.config import Config
 from gateway.web import store as gateway_store
@@ -35,6 +37,7 @@ from gateway.web.reports import KINDS
 from tests.browser.eye import PICTURES, Eye
 from tests.browser.kit import P12_PASSWORD, World, page, persona, served
 from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, admit
+from tests.enroll.postcards_kit import HERE
 
 pytestmark = pytest.mark.browser
 
@@ -128,6 +131,22 @@ async def _imported(world: World) -> int:
     await ra.database.write(lambda db: jobs.claim(db, number, "test", ra.now(), 0))
     await ra.database.write(lambda db: jobs.advance(db, number, "test", refused, ra.now()))
     return number
+
+
+async def _told_by_postcard(world: World) -> None:
+    """Two users whose ID notices are printed, one at an address of her own."""
+    await admit(world.ra, "K87654321", notice_by="postcard")
+    await changes.change_organisation(world.ra, POLICY_NUMBER, HERE, actor="test")
+    await admit(world.ra, "K87654322", notice_by="postcard")
+    own = {"postal_code": "0600001", "prefecture": "北海道", "city": "札幌市中央区", "street": "北一条西9"}
+    await changes.change_user(world.ra, "K87654322", own, actor="test")
+
+
+async def _drawn(world: World) -> None:
+    """Their batch is drawn, as the leading worker does it."""
+    batch = await world.ra.database.read(lambda db: postcards.batch(db, 1))
+    assert batch is not None
+    assert await running.run(world.ra, batch.job, "test") is not None
 
 
 async def _applied(world: World) -> tuple[int, int]:
@@ -275,6 +294,29 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         number = await _imported(world)
         await eye.visit(url("/jobs"), "jobs")
         await eye.visit(url(f"/imports/{number}"), "import")
+
+        await _told_by_postcard(world)
+        await eye.visit(url("/postcards"), "postcards")
+        await _press(on, "バッチを作成する")
+        await expect(on.get_by_role("heading", name="はがきのバッチ 1")).to_be_visible()
+        await _drawn(world)
+        await on.reload()
+        await eye.look("postcard-batch")
+        await _press(on, "PDFを受け取る")
+        async with on.expect_download() as download:
+            await _press(on, "パスキーで確認する")
+        assert Path(await (await download.value).path()).read_bytes().startswith(b"%PDF-")
+        await on.goto(url("/postcards/1"))
+        await _press(on, "もう一度印刷する")
+        await _press(on, "バッチを取り消す")
+        await eye.look("postcard-batch-fetched")
+        await _press(on, "印刷済みにする")
+        await _press(on, "パスキーで確認する")
+        await expect(on.get_by_role("status")).to_have_text(
+            "印刷済みにしました。PDFとパスワードは消去しました。"
+        )
+        await on.goto(url("/postcards?state=all"))
+        await eye.look("postcards-over")
 
         one, two = await _applied(world)
         await eye.visit(url("/applications"), "applications")

@@ -32,6 +32,7 @@ from gateway.sites.console import (
     organisations,
     overview,
     own,
+    postcards,
     proposals,
     reports,
     rollover,
@@ -55,6 +56,7 @@ _ENDING = Verdict.PROPOSE | Verdict.DO
 _AUDIT = f"/audit.{{form:{audit.NAMES}}}"
 # All of it, or what one has done oneself: which of them, the function says.
 _SEEING = Verdict.READ | Verdict.OWN
+_POSTCARDS, _BATCH = postcards.POSTCARDS, postcards.BATCH
 _REPORT = f"/reports/{{name:{reports.NAMES}}}"
 _CERTIFICATE = "/certificates/{serial:[0-9a-fA-F]{2,40}}"
 _CALLER = "/callers/{user_id:[A-Z0-9]{4,12}}"
@@ -137,6 +139,13 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", users.ONE + "/disable", users.disable, Act.RECORD, Verdict.PROPOSE),
     Route("POST", users.ONE + "/enable", users.enable, Act.RECORD, Verdict.PROPOSE),
     Route("POST", users.ONE + "/release", users.release, Act.RECORD, Verdict.PROPOSE),
+    Route("GET", _POSTCARDS, postcards.listed, Act.PRINT),
+    Route("POST", _POSTCARDS, postcards.make, Act.PRINT, Verdict.DO),
+    Route("GET", _BATCH, postcards.page, Act.PRINT),
+    Route("POST", _BATCH + "/fetch", postcards.fetch, Act.PRINT, Verdict.DO),
+    Route("POST", _BATCH + "/reprint", postcards.reprint, Act.PRINT, Verdict.DO),
+    Route("POST", _BATCH + "/printed", postcards.printed, Act.PRINT, Verdict.DO),
+    Route("POST", _BATCH + "/cancel", postcards.cancel, Act.PRINT, Verdict.DO),
     Route("GET", "/operators", overview.operator_list, Act.OPERATORS),
     Route("GET", integrations.LIST, integrations.page, Act.DELIVERIES),
     Route("GET", integrations.NEW, integrations.new, Act.SETTINGS, Verdict.PROPOSE),

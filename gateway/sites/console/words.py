@@ -145,6 +145,27 @@ ERRORS: Mapping[str, Text] = MappingProxyType(
             "この利用者は台数の上限に達しています。「失効しない」以外を選択してください。",
             "This user has as many PCs as are allowed: choose when the present certificates end.",
         ),
+        "font": (
+            "はがきを印刷する準備ができていません。サーバーの管理者に、下の内容をお伝えください。",
+            "Postcards cannot be printed here yet. Please tell whoever runs the server what is below.",
+        ),
+        "unprintable": (
+            "次のはがきは印刷できないため、バッチを作成していません。氏名・住所を直すか、除いて作成してください。",
+            "These cannot be printed, so no batch was made. Mend them, or leave them out.",
+        ),
+        "without": (
+            "除く人のユーザーIDが違うか、その人宛のはがきは待っていません。",
+            "There is no postcard for one of the user IDs to be left out.",
+        ),
+        "nothing": ("印刷できるはがきはありません。", "No postcard waits that could be printed."),
+        "print_reason": (
+            "理由を1行、500文字以内で入力してください。",
+            "Say why, in one line of up to 500 characters.",
+        ),
+        "batch": (
+            "バッチの状態が変わっています。表示を確認してください。",
+            "The batch has changed meanwhile: see what is here now.",
+        ),
         "throttled": (
             "誤りが続いたため、しばらく受け付けません。10分ほど後にお試しください。",
             "Too many failed. Please try again in ten minutes or so.",
@@ -164,6 +185,18 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "resumed": ("再開しました。", "It goes on."),
         "begun": ("開始しました。", "It has begun."),
         "over": ("終了しました。件数はこの時点のものです。", "It is over; its numbers are those of now."),
+        "batch_made": (
+            "バッチを作成しました。PDFを準備しています。",
+            "The batch is made; its PDF is being drawn.",
+        ),
+        "batch_printed": (
+            "印刷済みにしました。PDFとパスワードは消去しました。",
+            "It is printed: the PDF and the passwords are wiped.",
+        ),
+        "batch_cancelled": (
+            "バッチを取り消しました。はがきは印刷待ちに戻りました。",
+            "The batch is cancelled; its cards wait again.",
+        ),
         "approved": ("承認しました。", "It was approved."),
         "rejected": ("却下しました。", "It was rejected."),
         "withdrawn": ("取り下げました。", "It was taken back."),

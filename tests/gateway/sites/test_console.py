@@ -541,6 +541,8 @@ MAY_SEE = {
     "/imports/checked/{mark:[0-9a-f]{32}}/refused": {Role.REGISTRAR},
     "/imports/{number:[0-9]{1,12}}": EVERYBODY,
     "/imports/{number:[0-9]{1,12}}/failures": EVERYBODY,
+    "/postcards": EVERYBODY - {Role.CA_OFFICER},
+    "/postcards/{number:[0-9]{1,12}}": EVERYBODY - {Role.CA_OFFICER},
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
     # The approver the own lines: test_console_audit.py.
     "/audit": {Role.APPROVER, Role.AUDITOR},
@@ -621,6 +623,11 @@ MAY_SEND = {
     "/imports/new": {Role.REGISTRAR},
     "/imports/checked/{mark:[0-9a-f]{32}}": {Role.REGISTRAR},
     "/imports/{number:[0-9]{1,12}}/undo": {Role.REGISTRAR},
+    "/postcards": {Role.REGISTRAR},
+    "/postcards/{number:[0-9]{1,12}}/fetch": {Role.REGISTRAR},
+    "/postcards/{number:[0-9]{1,12}}/reprint": {Role.REGISTRAR},
+    "/postcards/{number:[0-9]{1,12}}/printed": {Role.REGISTRAR},
+    "/postcards/{number:[0-9]{1,12}}/cancel": {Role.REGISTRAR},
     "/proposals/{number:[0-9]{1,12}}/approve": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}/reject": EVERYBODY,
     "/proposals/{number:[0-9]{1,12}}/withdraw": EVERYBODY,
@@ -836,7 +843,7 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if not {"{", "."} & set(path)]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-        "What became of them", "Jobs", "Import a CSV file", "Operators", "Audit", "Reports",
+        "What became of them", "Jobs", "Import a CSV file", "Postcards", "Operators", "Audit", "Reports",
         "Campaigns of renewal", "Begin a campaign", "Generations of the CA", "Search",
         "Certificates", "Propose to revoke many", "Authority", "Settings", "Propose an operator",
         "Templates", "Letters", "What was sent again", "Integrations", "Propose a webhook",
