@@ -99,6 +99,8 @@ def next_attempt(db: Db, row: Letter, at: int, settings: Settings) -> int | None
     """When a letter that waits is tried next, whatever of all it waits for; None if it does not wait."""
     if row["state"] != "queued" or row["held_at"] is not None:
         return None
+    if row["channel"] == "postcard" and settings.postcards == "batches":
+        return None  # it waits for somebody to print it
     held = lane(db, row["channel"])
     moment = max(at, row["next_attempt_at"], held.held_until_at if held.holds(at) else 0)
     return leaves_from(moment, settings, Pace(row["notice"]))
