@@ -11,7 +11,7 @@ from enroll.operators import actors, asking, taking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, By
 from enroll.people import applications
-from enroll.people.register import Person
+from enroll.people.register import Person, add_user
 from enroll.settings import DAY
 from gateway.serving.deployment import Deployment
 
@@ -55,6 +55,7 @@ async def at_the_desk(deployment: Deployment) -> None:
     facts = {"department": "経理部", "principal": ""}
     payload = {"number": taken.number, "revoke_old": None, "facts": facts}
     await asking.ask(ra, registrar, "application.approve", payload, reason="書面のとおり")
+    await _by_postcard(deployment)
     moved = {"user_id": "RIYOU002", "changes": {"name": "利用 次郎吉", "role": "admin"}, "alike": False}
     await asking.ask(ra, registrar, "user.change", moved, reason="改名届")
     text = writing.packaged("renewal.txt").replace(
@@ -71,3 +72,13 @@ async def came_back(deployment: Deployment) -> None:
     for letter in sent:
         said = "5.1.1 smtp; 550 5.1.1 User unknown"
         await record_bounce(ra, Bounce(letter["id"], letter["created_at"], said), actor="demo")
+
+
+async def _by_postcard(deployment: Deployment) -> None:
+    """Two who are told their user IDs by postcard: both cards wait for somebody to print them."""
+    for number, name, user_id in (
+        ("12345678", "𠮷田 髙子", "HAGAKI01"),
+        ("87654321", "山﨑 太郎", "HAGAKI02"),
+    ):
+        person = Person(number, name, f"{user_id.lower()}@example.jp", user_id, notice_by="postcard")
+        await add_user(deployment.ra, person, channel="paper", actor="operator:demo")
