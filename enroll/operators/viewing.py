@@ -83,7 +83,7 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
         needing = hooks.needing(db)
         found |= {"webhooks_dead": needing.dead, "webhooks_stopped": needing.stopped}
     if actor.may(Act.PRINT) & Verdict.READ:
-        found["postcards_waiting"] = postcards.count_waiting(db)
+        found["postcards_waiting"] = postcards.standing(db)[0]
         found["postcard_batches"] = postcards.count(db, every=False)
     if actor.may(Act.OPERATORS) & Verdict.READ:
         found["operators"] = len(operators.operators(db))

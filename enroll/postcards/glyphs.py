@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ class Face:
         if name is None:
             raise NoGlyph(character)
         return name
+
+
+def cannot_print(font: str) -> str:
+    """Why nothing can be printed on this machine, with what to type; "" if it can."""
+    if find_spec("fpdf") is None:
+        return MISSING
+    try:
+        with Path(font).open("rb"):
+            return ""
+    except OSError as error:
+        return _UNREADABLE.format(font, error.strerror)
 
 
 def characters(text: str) -> Iterator[str]:

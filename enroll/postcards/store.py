@@ -61,14 +61,14 @@ def waiting(db: Db, *, disabled: bool = False) -> list[dict[str, Any]]:
     return [{**row} for row in found]
 
 
-def count_waiting(db: Db) -> int:
-    """How many those are."""
+def standing(db: Db) -> tuple[int, int | None]:
+    """How many wait, and since when the oldest."""
     row = db.one(
-        "SELECT count(*) FROM mails JOIN users USING (user_id) JOIN organisations USING (policy_number)"
-        f" WHERE {_WAITS} AND {_ENABLED}"
+        "SELECT count(*), min(queued_at) FROM mails JOIN users USING (user_id)"
+        f" JOIN organisations USING (policy_number) WHERE {_WAITS} AND {_ENABLED}"
     )
     assert row is not None
-    return int(row[0])
+    return int(row[0]), None if row[1] is None else int(row[1])
 
 
 def letter(db: Db, number: int) -> dict[str, Any] | None:

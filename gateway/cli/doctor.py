@@ -20,7 +20,7 @@ from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from enroll.refusals import CONFIRM
-from gateway.cli import ageing, approvers, fetching, owners, receivers, samples, undone
+from gateway.cli import ageing, approvers, fetching, owners, printable, receivers, samples, undone
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy.upstream import Address, cause_of
@@ -270,6 +270,7 @@ _CHECKS: Mapping[str, Check] = {
     "webhooks": receivers.found,
     "jobs": undone.of_jobs,
     "proposals": undone.of_proposals,
+    "postcards": printable.found,
     "register": _register,
     "upstream": _upstream,
     "origin": _apart,

@@ -21,6 +21,7 @@ from gateway.serving.deployment import DATABASE
 from tests.cli.conftest import Shell
 from tests.cli.processes import accepting
 from tests.datadirs import CHEAP, PASSPHRASE, START
+from tests.enroll.postcards_kit import needs_font
 from tests.gateway.rawtls import Issued, issue
 
 _NOW = datetime.now(UTC)
@@ -74,6 +75,25 @@ def test_a_demo_is_in_order(lived: dict[str, Any]) -> None:
     assert (found["state"], found["found"]) == ("ok", f"a demo: sekisho demo --data {lived['data']}")
     (root,) = [each for each in checks if each["check"] == "root's list"]
     assert root["state"] == "ok", root
+
+
+@needs_font
+def test_postcards_that_wait(peopled: Shell) -> None:
+    """Where some wait, what prints them has to be there; else it says what to type, or to do without."""
+
+    def said() -> dict[str, Any]:
+        return next(each for each in peopled("doctor").value["checks"] if each["check"] == "postcards")
+
+    assert (said()["state"], said()["found"]) == ("ok", "none waits")
+    assert peopled("user", "change", "K12345678", "--notice-by", "postcard").code == 0
+    assert peopled("user", "reset-password", "K12345678").code == 0
+    assert (said()["state"], said()["found"]) == ("ok", "1 to be printed, the oldest since 0 days")
+    (peopled.data / FILE_NAME).write_text("[postcards]\nfont = '/nowhere.ttc'\n")
+    assert said()["state"] == "bad"
+    assert "/nowhere.ttc cannot be read as a font (No such file or directory)" in said()["found"]
+    assert "apt install fonts-noto-cjk" in said()["found"]
+    (peopled.data / FILE_NAME).write_text("[postcards]\nprint = 'outbox'\nfont = '/nowhere.ttc'\n")
+    assert said()["state"] == "ok"
 
 
 @pytest.mark.parametrize(
