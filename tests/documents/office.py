@@ -263,7 +263,7 @@ FORGOTTEN = {"passphrase-lost"}
 #: And those in which operators are at work.
 AT_WORK = (
     "daily", "renewal-campaign", "lost", "lost-for-good", "stolen", "wrong-address", "inquiry", "months-end",
-    "new-pc", "emergency",
+    "new-pc", "emergency", "print-batch",
 )  # fmt: skip
 #: Scenario -> what had happened before anybody typed.
 HAPPENED = {
