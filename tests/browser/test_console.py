@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -144,9 +145,14 @@ async def _told_by_postcard(world: World) -> None:
 
 async def _drawn(world: World) -> None:
     """Their batch is drawn, as the leading worker does it."""
-    batch = await world.ra.database.read(lambda db: postcards.batch(db, 1))
-    assert batch is not None
-    assert await running.run(world.ra, batch.job, "test") is not None
+    for _ in range(600):
+        batch = await world.ra.database.read(lambda db: postcards.batch(db, 1))
+        assert batch is not None
+        if batch.kept:
+            return
+        await running.work(world.ra, "test")
+        await asyncio.sleep(0.1)
+    raise AssertionError("the batch was not drawn within a minute")
 
 
 async def _applied(world: World) -> tuple[int, int]:
