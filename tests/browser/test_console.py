@@ -309,6 +309,7 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.reload()
         await eye.look("postcard-batch")
         await _press(on, "PDFを受け取る")
+        await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
         async with on.expect_download() as download:
             await _press(on, "パスキーで確認する")
         assert Path(await (await download.value).path()).read_bytes().startswith(b"%PDF-")
@@ -317,6 +318,7 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await _press(on, "バッチを取り消す")
         await eye.look("postcard-batch-fetched")
         await _press(on, "印刷済みにする")
+        await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
         await _press(on, "パスキーで確認する")
         await expect(on.get_by_role("status")).to_have_text(
             "印刷済みにしました。PDFとパスワードは消去しました。"

@@ -186,8 +186,8 @@ DONE: Mapping[str, Text] = MappingProxyType(
         "begun": ("開始しました。", "It has begun."),
         "over": ("終了しました。件数はこの時点のものです。", "It is over; its numbers are those of now."),
         "batch_made": (
-            "バッチを作成しました。PDFを準備しています。",
-            "The batch is made; its PDF is being drawn.",
+            "バッチを作成しました。PDFは数秒で準備できます。",
+            "The batch is made; its PDF takes some seconds.",
         ),
         "batch_printed": (
             "印刷済みにしました。PDFとパスワードは消去しました。",

@@ -51,7 +51,7 @@ async def test_a_batch_at_the_console(office: Office) -> None:
     assert rows[1][3] == "〒100-0013 東京都千代田区霞が関1-2-3 霞が関ビル5階（団体）"
     assert "1–2 / 2枚" in page.main.text
     made = await registrar.at.post("/postcards")
-    assert (made.path, "準備しています" in made.main.text) == ("/postcards/1", True)
+    assert (made.path, "数秒で準備できます" in made.main.text) == ("/postcards/1", True)
     assert "PDFを受け取る" not in made.buttons()
     home = (await registrar.at.get("/")).main.table()
     assert ["印刷待ちのはがき", "0"] in home
