@@ -59,6 +59,11 @@ letters_per_connection = 100
 per_minute = 1200
 notice_hours = "8:00-20:00"
 hours = ""
+[postcards]
+print = "batches"
+writing = "horizontal"
+frame = true
+sender = []
 [webhooks]
 hosts = []
 networks = []

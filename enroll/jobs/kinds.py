@@ -200,7 +200,11 @@ def _numbers(db: Transaction, payload: Payload) -> list[Row]:
     return [Row(line, "", {"number": str(each)}) for line, each in enumerate(payload["numbers"], start=1)]
 
 
-_REMINDING = Kind(_numbers, lambda ra, payload, by: _Reminded(ra, payload), working.begun_reminding)
+_REMINDING = Kind(
+    _numbers,
+    lambda ra, payload, by: _Reminded(ra, payload),
+    lambda db, ra, payload, job: working.begun_reminding(db, ra, payload, job.decided_by),
+)
 # -- what is personal ------------------------------------------------------------------------------------
 
 

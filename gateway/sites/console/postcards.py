@@ -160,7 +160,7 @@ async def _done(request: web.Request, number: int, work: Any, done: str) -> web.
 
 async def _pdf(request: web.Request, visitor: Visitor, reason: str) -> web.StreamResponse:
     number, ra = _number(request), _ra(request)
-    what = (f"PDFを受け取る：はがきのバッチ{number}", f"Fetch the PDF: batch {number} of postcards")
+    what = (f"PDFを受け取る：はがきのバッチ{number}", f"Download the PDF: batch {number} of postcards")
     asked = await confirmed(request, visitor, await form(request), what)
     if asked is not None:
         return asked

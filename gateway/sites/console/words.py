@@ -150,7 +150,7 @@ ERRORS: Mapping[str, Text] = MappingProxyType(
             "Postcards cannot be printed here yet. Please tell whoever runs the server what is below.",
         ),
         "unprintable": (
-            "次のはがきは印刷できないため、バッチを作成していません。氏名・住所を直すか、除いて作成してください。",
+            "次のはがきは印刷できないため、バッチを作成していません。氏名・住所を訂正するか、除いて作成してください。",
             "These cannot be printed, so no batch was made. Mend them, or leave them out.",
         ),
         "without": (
