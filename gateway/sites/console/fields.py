@@ -102,6 +102,8 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "campaign.ended_at": ("実施", "Goes on"),
         "import.kind": ("取込の種別", "Kind of import"),
         "subject": ("取込の内容", "What was imported"),
+        "batch": ("バッチ番号", "Batch"),
+        "letters": ("はがき", "Postcards"),
         "serials": ("対象の証明書", "Which certificates"),
         "hold_letters": ("メール・はがき", "Letters"),
         "count": ("発行する数", "How many"),

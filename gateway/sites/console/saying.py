@@ -336,6 +336,7 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         "ended_by": lambda value, names: who(value, names) if value else NONE,
         "rows": _rows,
         "serials": _some,
+        "letters": lambda value, _: (f"{len(value)}枚", str(len(value))),
         "audit.before": _at,
         "retention.counts": _counts,
         "retention.before": _by_period(lambda value: (moment(value, "ja"), moment(value, "en"))),
