@@ -5,8 +5,8 @@ from __future__ import annotations
 from enroll.postcards import store as postcards
 from enroll.postcards.glyphs import cannot_print
 from enroll.settings import DAY
-from gateway.cli.finding import Finding
 from gateway.serving.deployment import Deployment
+from gateway.web.examined import Finding
 
 _CHECK = "postcards"
 # People are told that a postcard takes about a week.
