@@ -23,6 +23,15 @@ TRY: Mapping[str, str] = {
     "revoked": "import the P12, open the service: our page says what to do",
 }
 
+#: Role of an operator -> screens of the console that have something to show.
+TRY_AS: Mapping[str, str] = {
+    "desk": "/search, a caller's page, /applications",
+    "registrar": "/campaigns (one is halfway), /jobs (an import runs), /applications",
+    "approver": "/proposals (some wait for you), /applications",
+    "ca-officer": "/rollover, /operators/new",
+    "auditor": "/reports, /audit, /campaigns",
+}
+
 
 def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) -> None:
     """URLs, users and what to try."""
@@ -50,10 +59,10 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
     console.print(users)
     if summary["operators"]:
         people = Table(box=None, pad_edge=False)
-        for heading in ("Operator", "Role", "P12 (import it, restart the browser, open the console)"):
+        for heading in ("Operator", "Role", "P12 (import it, restart the browser, open the console)", "Try"):
             people.add_column(heading, overflow="fold")
         for each in summary["operators"]:
-            people.add_row(each["name"], each["role"], each["p12"])
+            people.add_row(each["name"], each["role"], each["p12"], TRY_AS[each["role"]])
         console.print(people)
     for line in api_lines(summary):
         console.print(line, soft_wrap=True)

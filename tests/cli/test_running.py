@@ -237,6 +237,8 @@ def test_operators_at_the_console(demo: dict[str, Any]) -> None:
     assert [each["role"] for each in demo["operators"]] == [
         "desk", "registrar", "approver", "ca-officer", "auditor",
     ]  # fmt: skip
+    assert {"console", "api"} <= set(demo["sites"])
+    assert all({"name", "role", "p12", "p12_password"} <= set(each) for each in demo["operators"])
     one = demo["operators"][0]
     p12 = (one["p12"], one["p12_password"])
     status, _, page = _get(demo["sites"]["console"], demo["ca_file"], "/login", p12=p12)
