@@ -43,5 +43,6 @@ async def begin(deployment: Deployment) -> int:
 
 
 def _of_role(db: Transaction, role: Role) -> Actor:
-    found = next(each for each in operators.operators(db) if role in each.roles)
+    people = (each for each in operators.operators(db) if each.kind == "person")
+    found = next(each for each in people if role in each.roles)
     return actors.of_operator(db, found.number, By.CONSOLE)
