@@ -121,7 +121,13 @@ class Firefox:
         code = code if chrome else f"{_LOADED} {code}"
         async with asyncio.timeout(60):
             while True:
-                found = await self.script(code, *arguments, chrome=chrome)
+                try:
+                    found = await self.script(code, *arguments, chrome=chrome)
+                except RuntimeError as problem:
+                    # The page is being replaced: Firefox finds nowhere to run the script, and has not begun it.
+                    if "evalInSandbox" not in str(problem):
+                        raise
+                    found = None
                 if found:
                     return found
                 await asyncio.sleep(0.1)

@@ -210,7 +210,8 @@ def test_nobody_to_reload(sekisho: Shell, tmp_path: Path) -> None:
         assert f"as process {gateway.running.pid}" in again.stdout
         os.kill(gateway.running.pid, signal.SIGKILL)
         gateway.running.wait()
-        assert "nothing serves" in sekisho("reload").error["message"]
+        # Its workers follow it; until then the command says that they do.
+        until(lambda: "nothing serves" in sekisho("reload").error["message"], gateway.log)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
