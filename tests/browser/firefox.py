@@ -124,7 +124,7 @@ class Firefox:
                 try:
                     found = await self.script(code, *arguments, chrome=chrome)
                 except RuntimeError as problem:
-                    # The page is being replaced: Firefox finds nowhere to run the script, and has not begun it.
+                    # The page is being replaced: the script had nowhere to run, and has not begun.
                     if "evalInSandbox" not in str(problem):
                         raise
                     found = None
