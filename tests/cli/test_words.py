@@ -42,6 +42,7 @@ OTHERS = {
     *("--force-reinstall", "--issuer", "--jwks", "--origin"),
     *("--module", "--login", "--login-type", "--init-pin"),  # of pkcs11-tool
     *("--system", "--home-dir", "--shell"),  # of useradd
+    *("--cert", "--cacert"),  # of curl
 }
 
 
