@@ -191,7 +191,7 @@ async def test_a_further_pc_ends_no_renewal(ra):
     waiting = (await renewal.look(ra, first)).renewal
     beside = {"actor": "desk", "revoke_old": "never"}
     opened = await applications.reissue(ra, USER, "pc_change", **beside)
-    assert (await renewal.look(ra, first)).renewal == waiting
+    assert (await renewal.look(ra, first)).renewal == replace(waiting, opened_at=ra.now())
     await applications.reissue(ra, USER, "pc_change", **beside)
     assert store.enrollment(look(ra.database), opened.request_id).state is State.SUPERSEDED
     await renewal.submit(ra, first, actor=USER)
