@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +21,7 @@ from enroll.listings import Acts
 from enroll.operators import trail
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
+from gateway.sites.console.narrowing import typed_day
 from gateway.sites.console.visitors import Visitor, refuse
 from gateway.web.pages import GATE, language_of, see_other
 from gateway.web.spreadsheet import MARK, csv_lines
@@ -204,26 +205,14 @@ def _typed(request: web.Request) -> dict[str, str]:
 
 def _wanted(typed: Mapping[str, str]) -> Acts:
     """What the fields say, but for whom it is about. Refusal with the field of a day that is none."""
-    until = _day(typed, "to")
-    since = _day(typed, "from")
+    until = typed_day(typed, "to")
+    since = typed_day(typed, "from")
     return Acts(
         actor=typed["actor"] or None,
         action=typed["act"] or None,
         since=None if since is None else start_of(since),
         before=None if until is None else start_of(until + timedelta(days=1)),
     )
-
-
-def _day(typed: Mapping[str, str], field: str) -> date | None:
-    if not typed[field]:
-        return None
-    try:
-        day = date.fromisoformat(typed[field])
-    except ValueError:
-        day = date.min
-    if not 2000 <= day.year < 2200:
-        raise Refusal("invalid_input", field=field, reason="day")
-    return day
 
 
 def _about(db: Transaction, typed: Mapping[str, str], wanted: Acts) -> Acts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
@@ -21,6 +21,7 @@ from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
 from gateway.sites.console.campaigns import CAMPAIGNS, figures_of, table_words
 from gateway.sites.console.campaignwords import BEGINNING, REMINDABLE
+from gateway.sites.console.narrowing import typed_day
 from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.web.pages import GATE, form, see_other, tell, told
 
@@ -155,7 +156,7 @@ def _reminding(found: Campaign, due: working.Remindable) -> dict[str, Any]:
 
 
 def _payload(typed: Mapping[str, str]) -> dict[str, Any]:
-    first, last = _day(typed, "from"), _day(typed, "to")
+    first, last = typed_day(typed, "from"), typed_day(typed, "to")
     number = identifiers.typed_policy_number(typed["organisation"])
     return {
         "name": typed["name"],
@@ -165,15 +166,3 @@ def _payload(typed: Mapping[str, str]) -> dict[str, Any]:
         "issuer_id": typed["ca"] or None,
         "every_days": number_in(typed["every"], 3) or 0,
     }
-
-
-def _day(typed: Mapping[str, str], field: str) -> date | None:
-    if not typed[field]:
-        return None
-    try:
-        found = date.fromisoformat(typed[field])
-    except ValueError:
-        found = date.min
-    if not 2000 <= found.year < 2200:
-        raise Refusal("invalid_input", field=field)
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -23,6 +23,7 @@ from enroll.refusals import LONGEST_LINE, Refusal
 from gateway.sites.console.asking import show
 from gateway.sites.console.fields import REVOCATIONS
 from gateway.sites.console.finding_words import CERTIFICATES, DOORS
+from gateway.sites.console.narrowing import typed_day
 from gateway.sites.console.visitors import Visitor
 from gateway.web.pages import GATE, form, see_other
 from gateway.web.words import Text
@@ -195,7 +196,7 @@ def _wanted(typed: Mapping[str, str], known: Mapping[str, Any]) -> Wanted:
     for name, values in choices.items():
         if typed[name] and typed[name] not in values:
             raise Refusal("invalid_input", field=name)
-    since, until = _day(typed, "from"), _day(typed, "to")
+    since, until = typed_day(typed, "from"), typed_day(typed, "to")
     if since is not None and until is not None and until < since:
         raise Refusal("invalid_input", field="to", reason="order")
     return Wanted(
@@ -207,18 +208,6 @@ def _wanted(typed: Mapping[str, str], known: Mapping[str, Any]) -> Wanted:
         ends_from=None if since is None else start_of(since),
         ends_before=None if until is None else start_of(until + timedelta(days=1)),
     )
-
-
-def _day(typed: Mapping[str, str], field: str) -> date | None:
-    if not typed[field]:
-        return None
-    try:
-        day = date.fromisoformat(typed[field])
-    except ValueError:
-        day = date.min
-    if not 2000 <= day.year < 2200:
-        raise Refusal("invalid_input", field=field, reason="day")
-    return day
 
 
 def _place(text: str) -> Place | None:

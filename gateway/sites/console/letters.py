@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -27,6 +27,7 @@ from gateway.sites.console.finding_words import (
     SAID,
     SENT_AGAIN,
 )
+from gateway.sites.console.narrowing import typed_day
 from gateway.sites.console.visitors import Visitor
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import REFUSALS, Text
@@ -162,12 +163,13 @@ def _wanted(chosen: Mapping[str, str]) -> tuple[Letters, dict[str, Text]]:
     """What is asked for; with what is wrong with a day."""
     days, wrong = dict[str, int](), dict[str, Text]()
     for name in ("from", "to"):
-        if chosen[name]:
-            try:
-                day = date.fromisoformat(chosen[name])
+        try:
+            day = typed_day(chosen, name)
+        except Refusal:
+            wrong[name] = _WRONG
+        else:
+            if day is not None:
                 days[name] = start_of(day if name == "from" else day + timedelta(days=1))
-            except (ValueError, OverflowError):
-                wrong[name] = _WRONG
     return Letters(
         state=chosen["state"] or None,
         kind=chosen["kind"] or None,

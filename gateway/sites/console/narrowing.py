@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from urllib.parse import urlencode
 
 from enroll.identifiers import number_in
@@ -60,6 +61,20 @@ def narrowed(
     first = {name: values[0] for name, values in choices.items()}
     said = {name: value for name, value in chosen.items() if value != first.get(name, "")}
     return Narrowed(path, text, chosen, said | ({"q": text} if text else {}), _place(query.get("after", "")))
+
+
+def typed_day(typed: Mapping[str, str], field: str) -> date | None:
+    """The day in a field, None for nothing. Refusal("invalid_input", reason "day") for one that is none, or
+    that nothing here can be of."""
+    if not typed.get(field):
+        return None
+    try:
+        found = date.fromisoformat(typed[field])
+    except ValueError:
+        found = date.min
+    if not 2000 <= found.year < 2200:
+        raise Refusal("invalid_input", field=field, reason="day")
+    return found
 
 
 def _place(text: str) -> Place | None:
