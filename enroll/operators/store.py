@@ -323,6 +323,21 @@ def certificates(db: Db, number: int) -> list[str]:
     return [str(row[0]) for row in found]
 
 
+def endings(db: Db, until: int) -> list[tuple[Operator, int]]:
+    """Operators whose last certificate ends before a moment, or has, with when; whoever has none is not told.
+
+    The last one: earlier ones stay good beside it, and nobody is kept out by their end.
+    """
+    found = db.rows(
+        "SELECT h.operator AS number, max(c.not_after_at) AS ends_at FROM operator_certificates h"
+        " JOIN certificates c ON c.serial = h.serial WHERE h.ended_at IS NULL AND c.status = 'issued'"
+        " GROUP BY h.operator HAVING max(c.not_after_at) < :until",
+        {"until": until},
+    )
+    ends = {int(row["number"]): int(row["ends_at"]) for row in found}
+    return [(each, ends[each.number]) for each in operators(db) if each.number in ends]
+
+
 def add_passkey(db: Db, passkey: Passkey) -> bool:
     """Records one; False if it is there already, whosever."""
     row = asdict(passkey)

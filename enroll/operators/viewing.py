@@ -27,6 +27,8 @@ from enroll.ra import RegistrationAuthority
 
 #: Days before its end in which a program's certificate should have been renewed: it renews earlier.
 SOON = 14
+#: The same of operators and services, in seconds: a person carries the next one to each PC or system.
+ENDING_SECONDS = 30 * 86_400
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,25 @@ class Listed:
     passkeys: int
     #: Until when a code is good by which the next passkey is made; None without one.
     code_until: int | None
+    #: When the last certificate ends or has ended, if that is soon; else None.
+    ends_at: int | None
 
 
-def listed(db: Transaction, at: int, actor: Actor) -> list[Listed]:
-    """Who works here, by name. Refusal("not_permitted")."""
+def listed(db: Transaction, at: int, actor: Actor, *, ending: bool = False) -> list[Listed]:
+    """Who works here, by name; ``ending``: those alone whose last certificate ends soon, or has.
+    Refusal("not_permitted")."""
     require(actor, Act.OPERATORS, Verdict.READ)
+    ends = {each.number: end for each, end in operators.endings(db, at + ENDING_SECONDS)}
     return [
         Listed(
             each,
             len(operators.certificates(db, each.number)),
             len(operators.passkeys(db, each.number)),
             operators.open_code(db, each.number, at),
+            ends.get(each.number),
         )
         for each in operators.operators(db)
+        if not ending or each.number in ends
     ]
 
 
@@ -87,6 +95,7 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
         found["postcard_batches"] = postcards.count(db, every=False)
     if actor.may(Act.OPERATORS) & Verdict.READ:
         found["operators"] = len(operators.operators(db))
+        found["operators_ending"] = len(operators.endings(db, ra.now() + ENDING_SECONDS))
     return found
 
 

@@ -1,10 +1,14 @@
-"""What ``doctor`` says of operators: whether there are two who decide, and what an auditor is to look at."""
+"""What ``doctor`` says of operators: whether there are two who decide, whose certificate ends, and what an
+auditor is to look at."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from enroll.jst import shown, shown_day
 from enroll.operators import store as operators
-from enroll.operators.roles import Role
+from enroll.operators import viewing
+from enroll.operators.roles import Kind, Role
 from gateway.serving.deployment import Deployment
 from gateway.web.examined import Finding
 
@@ -21,7 +25,7 @@ def found(deployment: Deployment) -> list[Finding]:
             "none: whoever owns this directory, and root, may do everything alone; fewer than two approvers"
         )
         return [Finding("operators", "notice", words, hint)]
-    return [_approvers(here), *_emergencies(deployment)]
+    return [_approvers(here), *_endings(deployment), *_emergencies(deployment)]
 
 
 def _approvers(here: list[operators.Operator]) -> Finding:
@@ -32,6 +36,27 @@ def _approvers(here: list[operators.Operator]) -> Finding:
         hint = "while one is away nothing is decided: sekisho operator add NAME --role approver"
         return Finding("operators", "notice", f"{named}; fewer than two approvers", hint)
     return Finding("operators", "ok", named)
+
+
+#: Of each kind: how another certificate is had.
+_ANOTHER: Mapping[Kind, str] = {
+    "person": "another one by a code, at the console's /enrol: sekisho operator code {name}",
+    "service": "another one, before it stops: sekisho operator certificate {name} --out {name}.p12",
+}
+
+
+def _endings(deployment: Deployment) -> list[Finding]:
+    at = deployment.ra.now()
+    found = deployment.ra.database.read_now(lambda db: operators.endings(db, at + viewing.ENDING_SECONDS))
+    return [
+        Finding(
+            "operator certificate",
+            "bad" if end < at else "notice",
+            f"the last of {each.name} ({each.kind}) {'has ended' if end < at else 'ends'} on {shown(end)}",
+            _ANOTHER[each.kind].format(name=each.name),
+        )
+        for each, end in found
+    ]
 
 
 def _emergencies(deployment: Deployment) -> list[Finding]:

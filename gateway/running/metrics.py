@@ -54,6 +54,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     ),
     "sekisho_proposals_waiting": ("gauge", "Proposals that wait for a decision"),
     "sekisho_proposals_ending": ("gauge", "Of those the ones that expire within a day"),
+    "sekisho_operators_ending": (
+        "gauge",
+        "Operators and services whose last certificate ends within 30 days, or has ended",
+    ),
     "sekisho_webhook_endpoints": ("gauge", "Endpoints of webhooks by state"),
     "sekisho_webhook_deliveries": ("gauge", "Deliveries to endpoints that have not ended, by state"),
     "sekisho_report_expiring": ("gauge", "Certificates that end within 13 weeks, by door"),

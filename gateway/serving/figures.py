@@ -27,6 +27,7 @@ from enroll.mail import queue
 from enroll.mail import store as mail_store
 from enroll.mail.replies import COMMANDS
 from enroll.operators import store as operators
+from enroll.operators import viewing
 from enroll.ra import RegistrationAuthority
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
@@ -343,7 +344,7 @@ def _of_letters(db: Transaction, ra: RegistrationAuthority) -> Iterator[Sample]:
 
 
 def _of_work(db: Transaction, at: int) -> Iterator[Sample]:
-    """Jobs, and what waits for somebody's decision."""
+    """Jobs, what waits for somebody's decision, and who will not get in much longer."""
     found = jobs.standing(db)
     for state in ("waiting", "running", "failed"):
         yield "sekisho_jobs", {"state": state}, getattr(found, state)
@@ -352,6 +353,7 @@ def _of_work(db: Transaction, at: int) -> Iterator[Sample]:
     waiting, ending = operators.waiting(db, at, at + ENDING_SECONDS)
     yield "sekisho_proposals_waiting", {}, waiting
     yield "sekisho_proposals_ending", {}, ending
+    yield "sekisho_operators_ending", {}, len(operators.endings(db, at + viewing.ENDING_SECONDS))
 
 
 def _end(certificate: x509.Certificate) -> int:

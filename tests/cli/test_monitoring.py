@@ -129,6 +129,8 @@ WAKES = {
     'sekisho_jobs_still_seconds{instance="a"} 601x20': "SekishoJobStill",
     'sekisho_jobs_still_seconds{instance="a"} 599x20': None,
     'sekisho_proposals_ending{instance="a"} 1x20': "SekishoProposalsEnd",
+    'sekisho_operators_ending{instance="a"} 1x90': "SekishoOperatorsEnd",
+    'sekisho_operators_ending{instance="a"} 0x90': None,
     'sekisho_leader{instance="a"} 0x20': "SekishoNoLeader",
     'sekisho_webhook_deliveries{instance="a", state="dead"} 1x20': "SekishoWebhooksGivenUp",
     'sekisho_webhook_deliveries{instance="a", state="waiting"} 9x20': None,

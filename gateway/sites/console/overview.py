@@ -31,7 +31,17 @@ async def permissions(request: web.Request, visitor: Visitor) -> web.StreamRespo
 
 
 async def operator_list(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """Who works here."""
-    ra = request.app[GATE].ra
-    found = await ra.database.read(lambda db: viewing.listed(db, ra.now(), visitor.actor))
-    return show(request, "operators.html", visitor, found=found, labels=LABELS, kinds=KINDS)
+    """Who works here; or those alone whose certificate ends soon, or has."""
+    ra, ending = request.app[GATE].ra, request.query.get("certificate") == "ending"
+    at = ra.now()
+    found = await ra.database.read(lambda db: viewing.listed(db, at, visitor.actor, ending=ending))
+    return show(
+        request,
+        "operators.html",
+        visitor,
+        found=found,
+        ending=ending,
+        at=at,
+        labels=LABELS,
+        kinds=KINDS,
+    )

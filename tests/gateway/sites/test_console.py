@@ -40,6 +40,7 @@ from gateway.sites.console.reports import NAMES
 from gateway.web import context, sessions
 from tests.datadirs import clock_of, letter_of, next_generation, open_office
 from tests.gateway.sites.kit import Page, Served, Visitor, serve
+from tests.issued import ends_at
 from tests.looking import look
 
 _P12 = "Tegata2026"
@@ -677,6 +678,32 @@ async def test_roles_and_routes(office: Office) -> None:
                 assert sent.status == 403, (role, path)
         linked = {each.attributes["href"] for each in (await person.at.get("/")).dom.one("nav").all("a")}
         assert {path for path in linked if role not in MAY_SEE[path]} == set()
+
+
+async def test_whose_certificate_ends_soon(office: Office) -> None:
+    """Home counts the operators and services whose last certificate ends within 30 days or has, as their list
+    does, for whoever may see operators; whoever has a later one is not among them."""
+    ra = office.served.ra
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    desk = await office.admit("desk", Role.DESK)
+    words = "30日以内に証明書の期限が切れる、または切れた運用者・サービス"
+    assert [words, "0"] in (await officer.at.get("/")).main.table()
+    empty = await officer.at.get("/operators?certificate=ending")
+    assert "該当する運用者・サービスはありません" in empty.main.text
+    for name, days in (("gone", (-1,)), ("soon", (29,)), ("later", (31,)), ("twice", (-1, 31))):
+        person = await office.admit(name, Role.REGISTRAR, enrolled=False)
+        await ra.database.write(lambda db, of=person: operators.end_certificate(db, of.issued.serial, 1))  # type: ignore[misc]
+        for n, each in enumerate(days):
+            await ends_at(ra, person.operator, ra.now() + each * DAY, f"{name}{n}")
+    home = await officer.at.get("/")
+    assert [words, "2"] in home.main.table()
+    assert words not in (await desk.at.get("/")).main.text
+    links = {a.text: a.attributes["href"] for a in home.main.all("a")}
+    listed = (await officer.at.get(links[words])).main.table()
+    assert [(row[1], "期限切れ" in row[4], "まもなく" in row[4]) for row in listed[1:]] == [
+        ("gone", True, False), ("soon", True, True),
+    ]  # fmt: skip
+    assert len((await officer.at.get("/operators")).main.table()) == 1 + 6
 
 
 async def test_functions_ask_by_themselves(office: Office) -> None:
