@@ -27,6 +27,7 @@ from enroll.refusals import Refusal
 from enroll.settings import DAY
 from gateway.serving import recovery
 from tests.datadirs import PASSPHRASE, SCHEMAS, clock_of, delivered, together
+from tests.engines import IN_A_FILE
 from tests.enroll.operators.test_asking import acting, acts, office, refused
 from tests.enroll.postcards_kit import needs_font, needs_reader, people, texts
 from tests.looking import look
@@ -397,6 +398,7 @@ def _killed(path, at, number, *, after):
 STEPS = [(number, after) for number in range(1, 9) for after in (False, True)]
 
 
+@IN_A_FILE
 async def test_a_killed_runner_prints_no_card_twice_and_loses_none(tmp_path):
     """kill -9 anywhere between the asking and the counting: every card waits, is in one batch, or was sent;
     what was begun is drawn by the next runner."""

@@ -112,6 +112,7 @@ async def test_who_came_back_meanwhile_is_left(tmp_path):
         assert (users[first].erased_at is not None, users[second].erased_at) == (True, None)
 
 
+@IN_A_FILE
 async def test_each_kind_has_its_own_period(tmp_path):
     """Letters, applications, jobs and proposals lose what is personal when their own days are over; what is
     younger, or waits, keeps it; 0 keeps all for good. What they were stays: kinds, states, times."""
@@ -154,6 +155,7 @@ def test_what_is_personal_in_a_document():
     }  # fmt: skip
 
 
+@IN_A_FILE
 async def test_a_number_is_erased_once_and_a_copy_erases_it_again(tmp_path):
     """The journal tells a database that was put back who was erased; what is there no more is left."""
     async with office(tmp_path) as ra:

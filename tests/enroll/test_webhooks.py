@@ -35,6 +35,7 @@ from enroll.requests.transitions import apply
 from enroll.settings import DAY, Settings
 from gateway.serving import recovery
 from tests.datadirs import PASSPHRASE, SCHEMAS, admit, clock_of, open_office, together
+from tests.engines import IN_A_FILE
 from tests.enroll.operators.test_actors import someone
 from tests.enroll.operators.test_asking import acting, acts, office, refused
 from tests.looking import look
@@ -214,6 +215,7 @@ def deliver_for_ever(data, at, receiver):
     return 0
 
 
+@IN_A_FILE
 async def test_kills_lose_nothing(tmp_path):
     """kill -9 between what happens and its delivery, again and again: every line that was committed arrives,
     once or more, under one name."""
