@@ -49,8 +49,8 @@ _OUTCOMES: Mapping[str, tuple[Text, str]] = {
     "proposed": (("起案しました（別の人が決定）", "proposed: somebody else decides"), "good"),
     "not_permitted": (
         (
-            "自分が受け付けた、または起案したため、決定できません",
-            "entered or proposed by yourself: somebody else decides",
+            "自分が受け付けた・起案した、またはメール変更直後のため、決定できません",
+            "entered or proposed by yourself, or its address just changed: this takes two",
         ),
         "bad",
     ),

@@ -80,6 +80,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         reset=found["reset"] if found["active"] else "",
         questions=_questions(found["person"], found["standing"]),
         standing=found["standing"],
+        held=found["held"] is not None and found["held"].record.status == "held",
         seen=seen,
         address=found["address"],
         requests=[(each, STATES[state_at(each, at)]) for each in found["mine"][:_REQUESTS]],

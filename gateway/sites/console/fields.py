@@ -237,7 +237,7 @@ PERIODS: Mapping[str, Text] = MappingProxyType(
         "letters": ("メール・はがき", "letters"),
         "applications": ("申請", "applications"),
         "jobs": ("ジョブ", "jobs"),
-        "proposals": ("提案", "proposals"),
+        "proposals": ("起案", "proposals"),
     }
 )
 #: When the present certificates end.

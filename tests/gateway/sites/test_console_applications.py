@@ -160,6 +160,18 @@ async def test_old_beside_new_and_likely_duplicates(office: Office) -> None:  # 
     page = await desk.at.get(f"/applications/{again}")
     assert "この2週間の間に変更" in page.main.text
     assert ["申請の理由", "－", "パソコンを変更した"] in page.main.table(1)
+    approver = await office.admit("approver", Role.APPROVER)
+    page = await approver.at.get(f"/applications/{again}")
+    assert (
+        "登録担当がこの申請の承認を起案し" in page.main.text,
+        "自分では決定できません" in page.main.text,
+    ) == (
+        True,
+        False,
+    )
+    fields = {"act": "reject", "rejection": "duplicate", f"n{again}": "1"}
+    await approver.confirm(await approver.at.post("/applications/bulk", fields))
+    assert state_of(office, again).state == "rejected"
     assert (await desk.at.get("/applications/999")).status == 404
 
 
@@ -249,6 +261,13 @@ async def test_nobody_decides_what_one_entered_or_proposed(office: Office) -> No
         lambda db: operators.change(db, less, replace(less, roles=both.operator.roles))
     )
     assert (await other.at.post(f"{here}/approve", {"step": "do"})).status == 403
+    alone = replace(both.operator, roles=(Role.APPROVER,))
+    assert await ra.database.write(lambda db: operators.change(db, both.operator, alone))
+    page = await both.at.get(here)
+    assert ("自分では決定できません" in page.main.text, "登録担当がこの申請" in page.main.text) == (
+        True,
+        False,
+    )
     third = await office.admit("third", Role.APPROVER)
     done = await third.confirm(await third.at.post(f"{here}/approve", {"step": "do"}))
     assert "承認しました" in done.main.text

@@ -250,7 +250,9 @@ async def test_a_note_and_a_suspension(office: Office) -> None:
         )[0]["status"]
         == "issued"
     )
+    assert "証明書を利用停止中" not in page.main.text
     page = await desk.at.post(f"{PATH}/suspend", {"reason": "PCを電車に置き忘れた"})
+    assert "証明書を利用停止中" in page.main.text
     assert "利用を停止しました" in page.main.one("div", role="status").text
     assert "PCを電車に置き忘れた" in said(page)
     assert (
