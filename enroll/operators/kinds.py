@@ -144,6 +144,19 @@ def _check_changed_organisation(db: Transaction, ra: RegistrationAuthority, payl
     changes.changed_organisation(db, ra, payload["policy_number"], payload["changes"])
 
 
+def _unless_same(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    """By what the register would have: a postal code without its hyphen is the same one."""
+    before: object
+    after: object
+    if "user_id" in payload:
+        before, after = changes.changed_user(db, payload["user_id"], payload["changes"])
+    else:
+        before, after = changes.changed_organisation(db, ra, payload["policy_number"], payload["changes"])
+    if before == after:
+        detail = "nothing would change: it is recorded like this already"
+        raise Refusal("invalid_input", field="changes", detail=detail)
+
+
 def _disabled_at(db: Transaction, payload: Payload) -> int | None:
     """Since when a user, or an organisation, is disabled. Refusal("not_found")."""
     found: store.User | store.Organisation | None
@@ -506,8 +519,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "organisation.add": _organisation_kind(
             "entered by oneself", _add_organisation, _check_unknown_organisation
         ),
-        "organisation.change": _organisation_kind(
-            "entered by oneself", _change_organisation, _check_changed_organisation
+        "organisation.change": replace(
+            _organisation_kind("entered by oneself", _change_organisation, _check_changed_organisation),
+            check_by_two=_unless_same,
         ),
         "organisation.disable": _organisation_kind(
             "entered by oneself", _disable_organisation, _unless_disabled
@@ -527,7 +541,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             lambda payload: f"job {payload['job']}: {payload['subject']}",
             _check_undo,
         ),
-        "user.change": _user_kind(Act.RECORD, "entered by oneself", _change_user, _check_changed),
+        "user.change": replace(
+            _user_kind(Act.RECORD, "entered by oneself", _change_user, _check_changed),
+            check_by_two=_unless_same,
+        ),
         "user.disable": _user_kind(Act.RECORD, "entered by oneself", _disable_user, _unless_disabled),
         "user.enable": _user_kind(Act.RECORD, "re-enabling", _enable_user, _if_disabled),
         "user.release": _user_kind(Act.RECORD, "re-enabling", _release_user),

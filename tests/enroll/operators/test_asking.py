@@ -244,6 +244,38 @@ async def test_the_same_is_not_proposed_twice(tmp_path):
         assert await proposed(ra) == number + 1
 
 
+ADDRESS = {"postal_code": "100-8916", "prefecture": "東京都", "city": "千代田区", "street": "霞が関1-2-2"}
+
+
+@pytest.mark.parametrize("kind", ["user.change", "organisation.change"])
+@pytest.mark.parametrize(
+    ("typed", "differs"),
+    [
+        ({"postal_code": "1008916"}, False),
+        ({"postal_code": "〒１００－８９１６", "city": " 千代田区 "}, False),
+        (ADDRESS, False),
+        ({"postal_code": "100-8917"}, True),
+        ({"postal_code": "1008916", "street": "霞が関1-2-3"}, True),
+    ],
+)
+async def test_what_would_change_nothing_is_not_proposed(tmp_path, kind, typed, differs):
+    """As the register reads what was typed; one field that differs is enough."""
+    async with office(tmp_path) as ra:
+        await changes.change_user(ra, USER, ADDRESS, actor="test")
+        await changes.change_organisation(ra, POLICY_NUMBER, ADDRESS, actor="test")
+        about = (
+            {"user_id": USER, "alike": False} if kind == "user.change" else {"policy_number": POLICY_NUMBER}
+        )
+        wanted = asking.ask(ra, acting(ra, "registrar"), kind, about | {"changes": typed})
+        if differs:
+            assert isinstance(await wanted, Proposed)
+            return
+        assert await refused(wanted) == Refusal(
+            "invalid_input", "changes", detail="nothing would change: it is recorded like this already"
+        )
+        assert operators.proposals(look(ra.database), State.PENDING) == []
+
+
 async def test_only_who_proposed_withdraws(tmp_path):
     """Others reject it."""
     async with office(tmp_path) as ra:
