@@ -26,7 +26,7 @@ TRY: Mapping[str, str] = {
 #: Role of an operator -> screens of the console that have something to show.
 TRY_AS: Mapping[str, str] = {
     "desk": "/search, a caller's page, /applications",
-    "registrar": "/campaigns (one is halfway), /jobs?state=all (an import), /applications",
+    "registrar": "/campaigns (one is halfway), /jobs (without --data an import runs), /applications",
     "approver": "/proposals (some wait for you), /applications",
     "ca-officer": "/rollover, /operators/new",
     "auditor": "/reports, /audit, /campaigns",
