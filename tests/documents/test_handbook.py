@@ -54,3 +54,31 @@ def test_every_block_is_typed() -> None:
     assert (set(HAPPENED) | SERVED) - ELSEWHERE <= set(SCENARIOS)
     assert not SCENARIOS.get("")
     assert len(SCENARIOS) >= 12
+
+
+_PAGES = {"ja": "画面では：", "en": "On the pages:"}
+_CONSOLE = DOCS.parent / "gateway" / "sites" / "console"
+_WORDS = re.compile(r'\(\s*"([^"\n]+)",\s*"([^"\n]+)",?\s*\)')
+
+
+def test_what_stands_on_the_pages() -> None:
+    """What the operators' handbook prints bold of the console's pages begins a link, a heading or a button of
+    the console, of the same one in both languages."""
+    words = {
+        pair
+        for path in _CONSOLE.rglob("*.*")
+        if path.suffix in (".py", ".html")
+        for pair in _WORDS.findall(path.read_text("utf-8"))
+    }
+    said = {
+        each: [
+            [" ".join(name.split()) for name in re.findall(r"\*\*(.+?)\*\*", part, re.DOTALL)]
+            for part in text.split("\n\n")
+            if part.startswith(_PAGES[each])
+        ]
+        for each, text in TEXTS["operate"].items()
+    }
+    assert len(said["ja"]) >= 20
+    for japanese, english in zip(said["ja"], said["en"], strict=True):
+        for here, there in zip(japanese, english, strict=True):
+            assert any(a.startswith(here) and b.startswith(there) for a, b in words), (here, there)
