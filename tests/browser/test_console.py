@@ -432,6 +432,7 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.get_by_label("変更の理由").fill("言い回しを改める")
         await _press(on, "変更を起案する")
         await expect(on.get_by_role("heading", name="文面の変更")).to_be_visible()
+        await eye.look("proposal-template", english=False)
         await eye.visit(url("/certificates"), "certificates")
         await eye.visit(url(f"/certificates/{serial}"), "certificate")
         await on.goto(url("/certificates"))

@@ -443,12 +443,16 @@ def verdict_words(verdict: Verdict) -> tuple[Text, str]:
 
 
 def moment(at: int, language: str) -> str:
-    """A moment as the console writes it: 2026年5月1日（金）14:05, or 1 May 2026 (Fri) 14:05."""
+    """A moment as the console writes it: 2026年5月1日（金）14:05, or 1 May 2026 (Fri) 14:05.
+
+    In English a line may end before the day of the week, and nowhere else.
+    """
     when = datetime.fromtimestamp(at, JST)
     if language == "ja":
         day = f"{when.year}年{when.month}月{when.day}日（{_WEEKDAYS[when.weekday()]}）"
         return f"{day}{when:%H:%M}"
-    return f"{when.day} {when:%b %Y (%a) %H:%M}"
+    space = "\N{NO-BREAK SPACE}"
+    return f"{when.day}{space}{when:%b}{space}{when:%Y (%a)}{space}{when:%H:%M}"
 
 
 def day(at: int, language: str) -> str:

@@ -66,7 +66,7 @@ async def test_a_campaign_from_begin_to_end(office: Office) -> None:
     (link, _) = [each for each in page.main.all("a") if each.attributes.get("aria-label", "")[:3] == "未更新"]
     people = await person.at.get(link.attributes["href"])
     assert people.main.table()[1][0] == "K12345678"
-    assert "全1枚のうち 1枚を表示" in people.main.text
+    assert "全1枚のうち1枚を表示" in people.main.text
 
     asked = await person.at.get("/campaigns/1/remind")
     assert "1通" in asked.main.text

@@ -259,7 +259,7 @@ async def test_the_settings_are_read_only(live: Live) -> None:
     page = await officer.at.get("/settings")
     rows = {row[0].split()[0]: row for row in page.main.table()[1:]}
     assert len(rows) == len(configured.rows_of(live.one.deployment.config))
-    assert rows["sites.console"][1:] == ['["console.localhost"]', "[]", "同じ", "reload"]
+    assert rows["sites.console"][1:] == ['["console.localhost"]', "[]", "同じ", "再読み込み"]
     assert "変更" in rows["sites.console"][0]
     assert [b for b in page.buttons() if "ログアウト" not in b and "検索" not in b] == []
     file = live.one.deployment.data / FILE_NAME
