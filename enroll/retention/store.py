@@ -36,6 +36,8 @@ class Kept:
     over: str
     documents: tuple[str, ...] = ()
     emptied: str = ""
+    #: What else goes with a row of that number, at a moment.
+    also: Callable[[Transaction, int, int], object] = lambda db, number, at: None
 
 
 KEPT: Mapping[str, Kept] = MappingProxyType(
@@ -45,9 +47,19 @@ KEPT: Mapping[str, Kept] = MappingProxyType(
             "id",
             "created_at <= :before AND state <> 'queued'",
             emptied="recipient = '', subject = '', shown_body = '', sealed_body = NULL, result = ''",
+            also=lambda db, number, at: db.execute(
+                "UPDATE mail_history SET said = '' WHERE letter = :number", {"number": number}
+            ),
         ),
         "applications": Kept("applications", "id", "decided_at <= :before", ("person",), "note = ''"),
-        "jobs": Kept("jobs", "number", "ended_at <= :before", ("payload",), "subject = ''"),
+        "jobs": Kept(
+            "jobs",
+            "number",
+            "ended_at <= :before",
+            ("payload",),
+            "subject = ''",
+            lambda db, number, at: _of_job(db, number, at),
+        ),
         "proposals": Kept(
             "proposals",
             "number",
@@ -153,10 +165,7 @@ def _emptied(db: Transaction, kept: Kept, where: str, values: Mapping[str, Any],
             f"UPDATE {kept.table} SET {sets}, erased_at = :at WHERE {kept.number} = :number",
             {**told, "number": row["number"], "at": at},
         )
-        if kept.table == "mails":
-            db.execute("UPDATE mail_history SET said = '' WHERE letter = :number", {"number": row["number"]})
-        if kept.table == "jobs":
-            _of_job(db, row["number"], at)
+        kept.also(db, row["number"], at)
     return len(rows)
 
 
