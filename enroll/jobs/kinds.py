@@ -61,6 +61,22 @@ class Kind:
     )
 
 
+@dataclass
+class _Each:
+    """Rows that know nothing of each other: ``do`` does one, in its transaction."""
+
+    do: Callable[[Transaction, Row], Line]
+
+    def plan(self, row: Row) -> Line | None:
+        return None
+
+    async def work(self, row: Row) -> Work[Line]:
+        return lambda db: self.do(db, row)
+
+    def done(self, row: Row, line: Line) -> None:
+        """Rows know nothing of each other."""
+
+
 # -- imports ---------------------------------------------------------------------------------------------
 
 
@@ -91,29 +107,16 @@ def _of_file(db: Transaction, payload: Payload) -> list[Row]:
 # -- an import taken back --------------------------------------------------------------------------------
 
 
-@dataclass
-class _Undone:
-    ra: RegistrationAuthority
-    users: bool
-    by: str
+def _undo(ra: RegistrationAuthority, payload: Payload, by: str) -> Doing:
+    def do(db: Transaction, row: Row) -> Line:
+        about = row.given["subject"]
+        if payload["kind"] == "user.import":
+            undoing.undo_user(db, ra, about, row.given["request_id"], actor=by)
+        else:
+            undoing.undo_organisation(db, ra, about, actor=by)
+        return Line(row.line, "undone", about)
 
-    def plan(self, row: Row) -> Line | None:
-        return None
-
-    async def work(self, row: Row) -> Work[Line]:
-        ra, about = self.ra, row.given["subject"]
-
-        def work(db: Transaction) -> Line:
-            if self.users:
-                undoing.undo_user(db, ra, about, row.given["request_id"], actor=self.by)
-            else:
-                undoing.undo_organisation(db, ra, about, actor=self.by)
-            return Line(row.line, "undone", about)
-
-        return work
-
-    def done(self, row: Row, line: Line) -> None:
-        """Rows know nothing of each other."""
+    return _Each(do)
 
 
 def _added(db: Transaction, payload: Payload) -> list[Row]:
@@ -146,26 +149,13 @@ def _mark_undone(db: Transaction, ra: RegistrationAuthority, payload: Payload, j
 # -- certificates ----------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Revoked:
-    ra: RegistrationAuthority
-    reason: int
-    by: str
+def _revoke(ra: RegistrationAuthority, payload: Payload, by: str) -> Doing:
+    def do(db: Transaction, row: Row) -> Line:
+        serial = row.given["serial"]
+        revoked = end_certificate(db, ra, serial, payload["reason"], ra.now(), actor=by)
+        return Line(row.line, "revoked" if revoked else "exists", serial)
 
-    def plan(self, row: Row) -> Line | None:
-        return None
-
-    async def work(self, row: Row) -> Work[Line]:
-        ra, serial = self.ra, row.given["serial"]
-
-        def work(db: Transaction) -> Line:
-            revoked = end_certificate(db, ra, serial, self.reason, ra.now(), actor=self.by)
-            return Line(row.line, "revoked" if revoked else "exists", serial)
-
-        return work
-
-    def done(self, row: Row, line: Line) -> None:
-        """Rows know nothing of each other."""
+    return _Each(do)
 
 
 def _serials(db: Transaction, payload: Payload) -> list[Row]:
@@ -175,25 +165,12 @@ def _serials(db: Transaction, payload: Payload) -> list[Row]:
 # -- reminders -------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Reminded:
-    ra: RegistrationAuthority
-    payload: Payload
+def _remind(ra: RegistrationAuthority, payload: Payload, by: str) -> Doing:
+    def do(db: Transaction, row: Row) -> Line:
+        user_id, result = working.remind(db, ra, payload, int(row.given["number"]))
+        return Line(row.line, result, user_id)
 
-    def plan(self, row: Row) -> Line | None:
-        return None
-
-    async def work(self, row: Row) -> Work[Line]:
-        ra, payload, number = self.ra, self.payload, int(row.given["number"])
-
-        def work(db: Transaction) -> Line:
-            user_id, result = working.remind(db, ra, payload, number)
-            return Line(row.line, result, user_id)
-
-        return work
-
-    def done(self, row: Row, line: Line) -> None:
-        """Rows know nothing of each other."""
+    return _Each(do)
 
 
 def _numbers(db: Transaction, payload: Payload) -> list[Row]:
@@ -202,30 +179,20 @@ def _numbers(db: Transaction, payload: Payload) -> list[Row]:
 
 _REMINDING = Kind(
     _numbers,
-    lambda ra, payload, by: _Reminded(ra, payload),
+    _remind,
     lambda db, ra, payload, job: working.begun_reminding(db, ra, payload, job.decided_by),
 )
+
+
 # -- what is personal ------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Erased:
-    ra: RegistrationAuthority
-    before: Mapping[str, int]
-    by: str
+def _erase(ra: RegistrationAuthority, payload: Payload, by: str) -> Doing:
+    def do(db: Transaction, row: Row) -> Line:
+        before = payload["before"][row.given["kind"]]
+        return Line(row.line, *erasing.erase(db, ra, row.given, before, actor=by))
 
-    def plan(self, row: Row) -> Line | None:
-        return None
-
-    async def work(self, row: Row) -> Work[Line]:
-        def work(db: Transaction) -> Line:
-            before = self.before[row.given["kind"]]
-            return Line(row.line, *erasing.erase(db, self.ra, row.given, before, actor=self.by))
-
-        return work
-
-    def done(self, row: Row, line: Line) -> None:
-        """Rows know nothing of each other."""
+    return _Each(do)
 
 
 def _pieces(db: Transaction, payload: Payload) -> list[Row]:
@@ -242,13 +209,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _of_file, lambda ra, payload, by: _Imported(Organisations(ra, by))
         ),
         "import.undo": Kind(
-            _added,
-            lambda ra, payload, by: _Undone(ra, payload["kind"] == "user.import", by),
-            _mark_undone,
+            _added, _undo, _mark_undone
         ),
-        "certificate.revoke.bulk": Kind(
-            _serials, lambda ra, payload, by: _Revoked(ra, payload["reason"], by)
-        ),
+        "certificate.revoke.bulk": Kind(_serials, _revoke),
         "postcard.batch": Kind(
             printing.rows,
             printing.Drawn,
@@ -261,9 +224,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "campaign.remind": _REMINDING,
         "campaign.remind.many": _REMINDING,
-        "retention.apply": Kind(
-            _pieces, lambda ra, payload, by: _Erased(ra, payload["before"], by)
-        ),
+        "retention.apply": Kind(_pieces, _erase),
     }
 )  # fmt: skip
 
