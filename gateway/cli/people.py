@@ -170,25 +170,36 @@ async def _org_enable(deployment: Deployment, policy_number: str) -> Answer:
     return answer({"enabled": {"policy_number": policy_number}}, f"{policy_number} is enabled")
 
 
+def person_options(command: Callable[..., Any]) -> Any:
+    """What is typed of somebody new, whether recorded at once or only applied for."""
+    for add in (
+        alike_option,
+        postal_options(""),
+        READING,
+        PRINCIPAL,
+        DEPARTMENT,
+        click.option(
+            "--language", type=_LANGUAGE, default="ja", show_default=True, help="Of the user's mails."
+        ),
+        click.option(
+            "--notice-by",
+            type=_NOTICE_BY,
+            default="mail",
+            show_default=True,
+            help="How ユーザーIDのお知らせ goes out.",
+        ),
+        click.option("--role", type=_ROLE, default="member", show_default=True),
+        click.option("--user-id", default="", help="4 to 12 of A-Z and 0-9; default: a generated one."),
+        click.argument("mail"),
+        click.argument("name"),
+        _NUMBER,
+    ):
+        command = add(command)
+    return command
+
+
 @deployment_command(_USER, "add", Act.RECORD, ASKS)
-@_NUMBER
-@click.argument("name")
-@click.argument("mail")
-@click.option("--user-id", default="", help="4 to 12 of A-Z and 0-9; default: a generated one.")
-@click.option("--role", type=_ROLE, default="member", show_default=True)
-@click.option(
-    "--notice-by",
-    type=_NOTICE_BY,
-    default="mail",
-    show_default=True,
-    help="How ユーザーIDのお知らせ goes out.",
-)
-@click.option("--language", type=_LANGUAGE, default="ja", show_default=True, help="Of the user's mails.")
-@DEPARTMENT
-@PRINCIPAL
-@READING
-@postal_options("")
-@alike_option
+@person_options
 async def _user_add(
     deployment: Deployment,
     policy_number: str,

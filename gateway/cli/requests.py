@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from enroll import identifiers, listings, store
 from enroll.jst import shown
+from enroll.operators import taking
 from enroll.operators.asking import Proposed
-from enroll.operators.roles import Act
-from enroll.people.applications import OTHER, REASONS, REJECTIONS, Decision
+from enroll.operators.roles import Act, roles_with
+from enroll.people.applications import OTHER, REASONS, REJECTIONS, Decision, Recorded, RevokeOld
+from enroll.people.likeness import check_unlike
+from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal, check_line
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import LABELS
 from gateway.cli.asked import asked, proposed
+from gateway.cli.caller import acting
 from gateway.cli.frame import (
     ASKS,
+    DOES,
     READS,
     Answer,
     answer,
@@ -30,7 +35,15 @@ from gateway.cli.frame import (
     plain,
 )
 from gateway.cli.output import Console
-from gateway.cli.people import DEPARTMENT, PRINCIPAL, USER_ID, known_user, of_user, request_record
+from gateway.cli.people import (
+    DEPARTMENT,
+    PRINCIPAL,
+    USER_ID,
+    known_user,
+    of_user,
+    person_options,
+    request_record,
+)
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 
@@ -42,6 +55,12 @@ _REVOKE_OLD = click.option(
     default=None,
     help="When the user's other certificates end; default: at_once for lost_or_stolen, else on_pickup. "
     "never: this one is for a further PC, where the organisation's --lineages allows it.",
+)
+_REASON = click.option(
+    "--reason",
+    type=click.Choice(list(REASONS)),
+    required=True,
+    help="; ".join(f"{code}: {japanese}" for code, (japanese, _) in REASONS.items()),
 )
 _LIMIT = click.option("--limit", type=click.IntRange(1, 10_000_000), default=200, show_default=True)
 
@@ -88,6 +107,50 @@ async def _show(deployment: Deployment, number: int) -> Answer:
     return detail("application", record, *(lines if found.state == "submitted" else []))
 
 
+@deployment_command(_APPLICATION, "add", Act.TAKE_IN, DOES)
+@person_options
+async def _add(deployment: Deployment, alike: bool, **given: Any) -> Answer:
+    """Take in what came on paper or by telephone: a further user. Somebody else decides it."""
+    person, ra = Person(**given), deployment.ra
+    if not alike:
+        ra.database.read_now(lambda db: check_unlike(db, person))
+    return _taken_in(deployment, await taking.take_in_addition(ra, acting(), person))
+
+
+@deployment_command(_APPLICATION, "reissue", Act.TAKE_IN, DOES)
+@USER_ID
+@_REASON
+@click.option(
+    "--revoke-old",
+    type=click.Choice(get_args(RevokeOld)),
+    default=None,
+    help="When the user's other certificates end; default: at_once for lost_or_stolen, else on_pickup.",
+)
+async def _take_in_reissue(
+    deployment: Deployment, user_id: str, reason: str, revoke_old: RevokeOld | None
+) -> Answer:
+    """Take in a reissue that came on paper or by telephone. Somebody else decides it.
+
+    With --reason lost_or_stolen the user's certificates are suspended at once, until it is decided.
+    """
+    recorded = await taking.take_in_reissue(deployment.ra, acting(), user_id, reason, revoke_old)
+    return _taken_in(deployment, recorded)
+
+
+def _taken_in(deployment: Deployment, recorded: Recorded) -> Answer:
+    ra, number = deployment.ra, recorded.number
+    found = ra.database.read_now(lambda db: store.application(db, number))
+    assert found is not None
+    record = _application_record(ra, found) | {"already": recorded.already}
+    who = " or ".join(roles_with(Act.APPLICATIONS, deciding=True))
+    return detail(
+        "application",
+        record,
+        *(["It was recorded before, and waits; nothing of it has changed."] if recorded.already else []),
+        f"Nothing is issued yet: it waits for another {who}: sekisho application approve {number}",
+    )
+
+
 @deployment_command(_APPLICATION, "approve", Act.APPLICATIONS, ASKS)
 @click.argument("number", type=int)
 @_REVOKE_OLD
@@ -130,12 +193,7 @@ async def _reject(deployment: Deployment, number: int, reason: str, note: str) -
 
 @deployment_command(_REQUEST, "reissue", Act.APPLICATIONS, ASKS)
 @USER_ID
-@click.option(
-    "--reason",
-    type=click.Choice(list(REASONS)),
-    required=True,
-    help="; ".join(f"{code}: {japanese}" for code, (japanese, _) in REASONS.items()),
-)
+@_REASON
 @_REVOKE_OLD
 async def _reissue(deployment: Deployment, user_id: str, reason: str, revoke_old: Decision | None) -> Answer:
     """Reissue on paper: a new request ID and issue password; older ones die at once."""

@@ -104,6 +104,8 @@ DAY = (
     Row("mail list"),
     Row("mail show 1"),
     Row("mail bounce {bounce}", "mail.bounced"),
+    Row("application add 12345678 国民 n@example.jp", "application.submitted"),
+    Row("application reissue KADD1 --reason mail_lost", "application.submitted"),
     Row("application list"),
     Row("application show {application}"),
     Row("application approve {application}", "application.approved"),

@@ -29,8 +29,10 @@ ENOUGH = {
 }
 #: Command -> its act in O3, and what it needs of it.
 ROWS = {
+    "application add": "take_in does",
     "application approve": "applications asks",
     "application list": "applications looks",
+    "application reissue": "take_in does",
     "application reject": "applications asks",
     "application show": "applications looks",
     "audit checkpoint": "audit looks",

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from tests.cli.conftest import Ran, Shell
+from tests.cli.test_jobs import become
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 
@@ -105,3 +106,44 @@ def test_a_service_account(sekisho: Shell) -> None:
     assert changed["networks"] == ["198.51.100.7"]
     assert sekisho("operator", "show", "hr").value["operator"]["networks"] == ["198.51.100.7"]
     assert trail(sekisho, "operator.changed") == [f"operator:{ME}"]
+
+
+def test_what_came_on_paper_is_taken_in(peopled: Shell) -> None:
+    """The desk records what somebody applies for and decides none of it; an approver does, a registrar that
+    took it in does not, and whoever may not take in is told who may."""
+    sekisho = peopled
+    for name, role in (("ito", "ca-officer"), ("abe", "desk"), ("mori", "registrar"), ("sato", "approver")):
+        assert sekisho("operator", "add", name, "--role", role).code == 0, name
+    become(sekisho, "abe")
+    add = ("application", "add", "12345678", "厚生 花子", "hanako@example.jp", "--reading", "コウセイ ハナコ")
+    taken = sekisho(*add).value["application"]
+    assert (taken["state"], taken["channel"], taken["already"]) == ("submitted", "paper", False)
+    assert (taken["name"], taken["person"]["reading"]) == ("厚生 花子", "コウセイ ハナコ")
+    assert taken["applied_by"].startswith("operator:abe")
+    # Somebody of that name waits: asked about, as in `user add`. Meant, it is the same application.
+    assert sekisho(*add).error["field"] == "alike"
+    again = sekisho(*add, "--alike").value["application"]
+    assert (again["id"], again["already"]) == (taken["id"], True)
+    for words, field in (
+        (("add", "99999999", "甲", "a@example.jp"), "policy_number"),
+        (("add", "12345678", "甲", "a"), "mail"),
+        (("add", "12345678", "年金 太郎", "taro@example.jp"), "name"),
+        (("add", "12345678", "乙", "b@example.jp", "--user-id", "K12345678"), "user_id"),
+        (("reissue", "K00000000", "--reason", "pc_change"), "user_id"),
+    ):
+        assert sekisho("application", *words).error["field"] == field, words
+    assert sekisho("application", "reissue", "K12345678").code == 2
+
+    stolen = sekisho("application", "reissue", "k12345678", "--reason", "lost_or_stolen", json_output=False)
+    assert "sekisho application approve 3" in stolen.out
+    assert sekisho("application", "approve", "3").error["code"] == "not_permitted"
+    waiting = sekisho("application", "list").value["applications"]
+    assert [(each["kind"], each["revoke_old"]) for each in waiting] == [
+        ("reissue", "at_once"),
+        ("addition", "on_pickup"),
+    ]
+    become(sekisho, "sato")
+    refused = sekisho(*add).error
+    assert (refused["code"], refused["message"].endswith("ask desk or registrar")) == ("not_permitted", True)
+    assert [sekisho("application", "approve", each).code for each in ("2", "3")] == [0, 0]
+    assert len(trail(sekisho, "application.submitted")) == 3
