@@ -20,6 +20,7 @@ from enroll.jst import start_of
 from enroll.listings import Acts
 from enroll.operators import trail
 from enroll.refusals import Refusal
+from gateway.sites.console.actwords import words_of
 from gateway.sites.console.asking import show
 from gateway.sites.console.narrowing import typed_day
 from gateway.sites.console.visitors import Visitor, refuse
@@ -95,6 +96,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         query=query,
         all_of_it=visitor.may("audit"),
         results=_RESULTS,
+        acts=words_of,
         plainly=_plainly,
         people=people,
     )

@@ -23,9 +23,10 @@ from enroll.operators.asking import Proposed, Step
 from enroll.operators.roles import Act, Verdict
 from enroll.refusals import LONGEST_LINE, Refusal
 from gateway.sites.console import saying
+from gateway.sites.console.actwords import why_of, words_of
 from gateway.sites.console.asking import show
 from gateway.sites.console.certificates import LIST, OFFERED
-from gateway.sites.console.finding_words import CERTIFICATES, DOORS, HISTORY, REQUESTS
+from gateway.sites.console.finding_words import CERTIFICATES, DOORS, REQUESTS
 from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.web.afterwards import typed
 from gateway.web.context import Gate
@@ -227,13 +228,13 @@ def _reason(code: int | None) -> Text | None:
 
 def _line(row: Row, names: viewing.Names) -> dict[str, Any]:
     """A line of the trail: when, what, who, and what it says besides."""
-    what, tone = HISTORY.get(row["action"], ((row["action"], row["action"]), "plain"))
+    what, tone = words_of(row["action"])
     detail = json.loads(row["detail"] or "{}")
-    said = [str(detail[name]) for name in ("reason", "why", "note") if detail.get(name)]
     return {
         "at": row["at"],
         "what": what,
+        "code": row["action"],
         "tone": tone,
         "by": saying.who(row["actor"], names),
-        "said": " ".join(said),
+        "said": why_of(row["action"], detail, "reason", "why", "note"),
     }

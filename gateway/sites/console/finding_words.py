@@ -150,59 +150,6 @@ REMEDIES: Mapping[str, Text] = MappingProxyType(
         ),
     }
 )
-#: Act in the trail -> what happened, and the colour of its chip. What is not here is not the desk's.
-ACTIONS: Mapping[str, tuple[Text, str]] = MappingProxyType(
-    {
-        "login": (("ログイン", "Logged in"), "good"),
-        "login.refused": (("ログイン失敗（パスワード誤り）", "Login refused: wrong password"), "bad"),
-        "login.wrong_user": (("ログイン失敗（別のユーザーID）", "Login refused: another user ID"), "bad"),
-        "password.changed": (("ログインパスワードを変更", "Login password changed"), "plain"),
-        "password.refused": (("パスワード確認の失敗", "Password refused"), "bad"),
-        "password.reset": (("ログインパスワードを再設定", "Login password reset"), "warn"),
-        "pickup.authenticated": (("証明書取得サイトで認証", "Logged in at the pick-up site"), "plain"),
-        "pickup.refused": (("証明書取得サイトで認証失敗", "Refused at the pick-up site"), "bad"),
-        "pickup.too_late": (("証明書取得サイト：期限後", "Pick-up site: too late"), "bad"),
-        "user.added": (("利用者を登録", "User recorded"), "plain"),
-        "user.changed": (("登録内容を変更", "Record changed"), "plain"),
-        "user.disabled": (("利用者を停止", "User disabled"), "bad"),
-        "user.enabled": (("利用者の利用を再開", "User enabled"), "good"),
-        "user.held": (("利用停止", "Suspended"), "bad"),
-        "user.released": (("利用停止を解除", "Suspension lifted"), "good"),
-        "certificate.issued": (("証明書を発行", "Certificate issued"), "good"),
-        "certificate.held": (("証明書を利用停止", "Certificate suspended"), "bad"),
-        "certificate.released": (("証明書の利用を再開", "Certificate released"), "good"),
-        "certificate.revoked": (("証明書を失効", "Certificate revoked"), "bad"),
-        "enrollment.download": (("証明書を取得", "Certificate picked up"), "good"),
-        "enrollment.use": (("新しい証明書での初回ログイン", "First login with the certificate"), "good"),
-        "enrollment.close": (("取得期限切れ", "Pick-up period over"), "bad"),
-        "enrollment.withdraw": (("リクエストIDを取消", "Request withdrawn"), "plain"),
-        "request.opened": (("リクエストIDを発行", "Request ID made"), "plain"),
-        "application.submitted": (("申請を受付", "Application taken in"), "plain"),
-        "application.approved": (("申請を承認", "Application approved"), "good"),
-        "application.rejected": (("申請を却下", "Application rejected"), "bad"),
-        "application.withdrawn": (("申請を取り下げ", "Application taken back"), "plain"),
-        "mail.bounced": (("メールが不着", "An email came back"), "bad"),
-        "mail.retried": (("メールを再送", "An email was sent again"), "plain"),
-        "session.ended": (("ログインを終了（運用者）", "Session ended by an operator"), "plain"),
-        "call.noted": (("応対記録", "Note on a call"), "plain"),
-        "reason.given": (("操作の理由", "Why it was done"), "plain"),
-    }
-)
-#: The same of a certificate's own history, which has more of them.
-HISTORY: Mapping[str, tuple[Text, str]] = MappingProxyType(
-    {
-        **ACTIONS,
-        "reason.given": (("理由の記録", "The reason that was given"), "plain"),
-        "certificate.planned-anew": (("発行内容を再決定", "Decided anew"), "plain"),
-        "enrollment.announce": (("取得の案内を送信", "The pick-up email left"), "plain"),
-        "enrollment.authenticate": (("取得サイトで本人を確認", "Logged in to pick it up"), "plain"),
-        "enrollment.submit": (("発行を受付", "Asked for"), "plain"),
-        "enrollment.issue": (("発行を完了", "Signed and stored"), "good"),
-        "enrollment.supersede": (("再発行により終了", "Superseded by a reissue"), "plain"),
-        "enrollment.replace": (("更新により終了", "Replaced by its renewal"), "plain"),
-        "enrollment.revoke": (("失効により終了", "Ended by its revocation"), "bad"),
-    }
-)
 #: What came of a form -> words, and the class of their notice.
 SAID: Mapping[str, tuple[Text, str]] = MappingProxyType(
     {

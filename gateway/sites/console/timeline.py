@@ -12,8 +12,11 @@ from ca.trust import CertificateState
 from enroll.listings import store as listed
 from enroll.listings.store import Acts
 from enroll.mail.states import state_of
+from enroll.operators import viewing
 from enroll.requests.enrollment import Enrollment
-from gateway.sites.console.finding_words import ACTIONS, LETTER_STATES, LETTERS
+from gateway.sites.console import saying
+from gateway.sites.console.actwords import OF_PEOPLE, why_of, words_of
+from gateway.sites.console.finding_words import LETTER_STATES, LETTERS
 from gateway.web import references
 from gateway.web.words import CERTIFICATE, REFUSALS, Text
 
@@ -30,8 +33,8 @@ class Event:
     at: int
     what: Text
     tone: str
-    detail: str = ""
-    by: str = ""
+    detail: Text = ("", "")
+    by: Text | None = None
     #: The number that the person may read out.
     reference: str = ""
 
@@ -41,11 +44,13 @@ def events(
 ) -> list[Event]:
     """The newest ``MOST``. ``mine``: the person's enrollments; ``letters``: as `mail.store.listed` gives."""
     names = dict.fromkeys((user_id, *(each.common_name for each in mine)))
+    rows = listed.audit(db, Acts(user_id=user_id), 2**62, 4 * MOST)
+    acts = [{**row} for row in rows if row["action"] in OF_PEOPLE]
     found = [
         # In this order within a second: what led to a letter stands below it.
         *_letters(letters),
         *_referred(references.about(db, list(names)[:_MOST_NAMES], MOST)),
-        *_acts(({**row} for row in listed.audit(db, Acts(user_id=user_id), 2**62, 4 * MOST)), user_id),
+        *_acts(acts, user_id, viewing.names_in(db, *({"by": each["actor"]} for each in acts))),
     ]
     return sorted(found, key=lambda event: event.at, reverse=True)[:MOST]
 
@@ -54,17 +59,14 @@ def events(
 _MOST_NAMES = 100
 
 
-def _acts(rows: Iterable[Mapping[str, Any]], user_id: str) -> Iterable[Event]:
+def _acts(rows: Iterable[Mapping[str, Any]], user_id: str, names: viewing.Names) -> Iterable[Event]:
     for row in rows:
-        words = ACTIONS.get(row["action"])
-        if words is None:
-            continue
-        what, tone = words
-        told = json.loads(row["detail"] or "{}")
-        detail = " ".join(str(told[name]) for name in _TOLD if told.get(name))
-        if row["subject"] != user_id:
-            detail = f"{row['subject']} {detail}".rstrip()
-        by = row["actor"] if row["actor"].startswith(("operator:", "break-glass:")) else ""
+        what, tone = words_of(row["action"])
+        ja, en = why_of(row["action"], json.loads(row["detail"] or "{}"), *_TOLD)
+        about = "" if row["subject"] == user_id else row["subject"]
+        detail = (f"{about} {ja}".strip(), f"{about} {en}".strip())
+        ours = row["actor"].startswith(("operator:", "break-glass:"))
+        by = saying.who(row["actor"], names) if ours else None
         yield Event(row["at"], what, tone, detail, by)
 
 
@@ -74,13 +76,13 @@ def _letters(rows: Iterable[Mapping[str, Any]]) -> Iterable[Event]:
         kind = LETTERS.get(row["kind"], (row["kind"], row["kind"]))
         what = (f"{kind[0]}：{state[0]}", f"{kind[1]}: {state[1]}")
         detail = f"{row['recipient']} {row['result']}".strip()
-        yield Event(row["sent_at"] or row["created_at"], what, tone, detail)
+        yield Event(row["sent_at"] or row["created_at"], what, tone, (detail, detail))
 
 
 def _referred(rows: Iterable[Mapping[str, Any]]) -> Iterable[Event]:
     for row in rows:
         detail = f"{row['site']} {row['detail'].get('path', '')}".strip()
-        yield Event(row["at"], title_of(row["code"]), "bad", detail, reference=row["reference"])
+        yield Event(row["at"], title_of(row["code"]), "bad", (detail, detail), reference=row["reference"])
 
 
 def title_of(code: str) -> Text:

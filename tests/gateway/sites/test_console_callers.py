@@ -13,7 +13,7 @@ from enroll.people import applications, register
 from enroll.scheduler import notify
 from enroll.settings import DAY
 from gateway.sites.console import seeing
-from gateway.sites.console.finding_words import ACTIONS, GROUP_WORDS, LETTERS, MEANINGS
+from gateway.sites.console.finding_words import GROUP_WORDS, LETTERS, MEANINGS
 from gateway.web import references
 from gateway.web.words import BY_THE_MAIL, CERTIFICATE
 from tests.datadirs import admit, clock_of, delivered, letter_of
@@ -354,4 +354,3 @@ def test_everything_has_its_words() -> None:
     """Every group, meaning and letter is called by a name in both languages."""
     for table in (GROUP_WORDS, MEANINGS, LETTERS):
         assert all(ja and en for ja, en in table.values())
-    assert all(ja and en for (ja, en), _ in ACTIONS.values())
