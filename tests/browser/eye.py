@@ -49,7 +49,19 @@ _PLACES = """() => {
   return String(sum);
 }"""
 
-_SAID = "() => [document.documentElement.lang, document.body.innerText]"
+# The language, all words, and of a Japanese page what reads as a sentence of English: but for what says so
+# itself, what is typed, an identifier, or a letter.
+_SAID = """() => {
+  const english = [], lang = document.documentElement.lang;
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (lang === 'ja' && texts.nextNode()) {
+    const { parentElement: around, textContent: text } = texts.currentNode;
+    const skipped = around.closest('[lang=en], code, pre, textarea, script, .number');
+    if (skipped || !around.checkVisibility()) continue;
+    english.push(...(text.match(/[A-Za-z]{2,}(?:[ ,;:]+[A-Za-z]{2,}){3,}/g) ?? []));
+  }
+  return [lang, document.body.innerText, english];
+}"""
 #: What screens once said (issue 15, row 19): `tests/gateway/test_words.py` has what instead.
 _FORMERLY = (
     "未確認 未確認です",
@@ -136,9 +148,10 @@ class Eye:
                     await self.on.screenshot(path=file, full_page=True, animations="disabled")
             if len(places) > 1:
                 found.append(f"{width}px stands elsewhere in another scheme")
-        unseen, (language, text) = await answers(self.on, (REACH, "200%"), (_SAID, None))
+        unseen, (language, text, english) = await answers(self.on, (REACH, "200%"), (_SAID, None))
         found += [f"letters twice as large: {each}" for each in unseen]
         found += [f"says {each}" for each in _FORMERLY if each in text]
+        found += [f"English on a Japanese page: {each}" for each in english if self.site == "console"]
         if not name.endswith(f".{language}"):
             found.append(f"in another language: {language}")
         if found:

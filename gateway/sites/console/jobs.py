@@ -18,7 +18,7 @@ from enroll.operators.viewing import Names, names_in
 from enroll.refusals import Refusal
 from gateway.sites.console import saying
 from gateway.sites.console.asking import show
-from gateway.sites.console.jobwords import RESULTS, STATES, reason
+from gateway.sites.console.jobwords import RESULTS, STATES, reason, stopped_by
 from gateway.sites.console.visitors import Visitor
 from gateway.sites.console.words import PROPOSALS
 from gateway.web.pages import GATE, language_of, see_other
@@ -90,6 +90,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         kinds=PROPOSALS,
         states=STATES,
         results=RESULTS,
+        stopped_by=stopped_by,
         leads=_LEADS,
     )
 

@@ -7,8 +7,9 @@ from types import MappingProxyType
 
 from enroll.jobs.states import LABELS, State
 from enroll.jobs.store import Line
-from enroll.refusals import CODES, Refusal
-from gateway.web.words import Text, place_of
+from enroll.refusals import Refusal
+from gateway.sites.console.detailwords import in_japanese
+from gateway.web.words import REFUSALS, Text, place_of
 
 _COLOURS = {
     State.WAITING: "warn",
@@ -151,6 +152,10 @@ UNPROPOSED: Mapping[str, Text] = MappingProxyType(
         ),
     }
 )
+_ACCIDENT: Text = (
+    "処理中に問題が起きました。サーバーの管理者にログの確認をご依頼ください",
+    "Something went wrong: please ask who runs the server to look at the log",
+)
 _BY_CODE: Mapping[str, Text] = MappingProxyType(
     {
         "invalid_input": ("入力内容が正しくありません", "it is missing or malformed"),
@@ -165,14 +170,21 @@ _BY_CODE: Mapping[str, Text] = MappingProxyType(
 
 
 def reason(problem: Line | Refusal, language: str) -> str:
-    """Why a row was refused, in one line, with the detail, which is English. "" for one that was not."""
+    """Why a row was refused, in one line, with its detail. "" for one that was not."""
     if not problem.code:
         return ""
     place = place_of(language)
     field = _FIELDS.get(problem.field)
-    fallback = _BY_CODE.get(problem.code, (CODES[problem.code], CODES[problem.code]))
+    fallback = _BY_CODE.get(problem.code, REFUSALS[problem.code].title)
     told = _WHY.get((problem.code, problem.field), fallback)[place]
     said = f"{field[place]}{'：' if place == 0 else ': '}{told}" if field else told
-    if not problem.detail:
+    detail = in_japanese(problem.detail) if place == 0 else problem.detail
+    if not detail:
         return said
-    return f"{said}（{problem.detail}）" if place == 0 else f"{said} ({problem.detail})"
+    return f"{said}（{detail}）" if place == 0 else f"{said} ({detail})"
+
+
+def stopped_by(problem: str) -> Text:
+    """Why a job has stopped: a refusal by its words, else the kind of an accident, which the log tells of."""
+    ja, en = REFUSALS[problem].title if problem in REFUSALS else _ACCIDENT
+    return (f"{ja}（{problem}）", f"{en} ({problem})")
