@@ -71,6 +71,15 @@ def check_change(db: Transaction, ra: RegistrationAuthority, payload: Payload) -
     _check_facts(ra, payload["changes"])
 
 
+def check_differs(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
+    """Refusal("invalid_input", "changes") where it is like that already."""
+    found, changes = facts(db, payload), payload["changes"]
+    if all(found[name] == value for name, value in changes.items()):
+        raise Refusal(
+            "invalid_input", field="changes", detail="nothing would change: it is like this already"
+        )
+
+
 def check_there(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
     """Refusal for one that is none, or has ended."""
     there(db, payload["name"])

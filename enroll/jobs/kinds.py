@@ -16,11 +16,12 @@ from enroll.campaigns import working
 from enroll.jobs import store as jobs
 from enroll.jobs.states import Event, State, next_state
 from enroll.jobs.store import Job, Line
-from enroll.people import csvfile, importing, undoing
+from enroll.people import csvfile, importing, replacing, undoing
 from enroll.people.importing import Organisations, Outcome, Row, Users
 from enroll.postcards import keeping, printing
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.requests.opening import draw_issue_password
 from enroll.requests.transitions import end_certificate
 from enroll.retention import erasing
 
@@ -162,6 +163,36 @@ def _serials(db: Transaction, payload: Payload) -> list[Row]:
     return [Row(number, "", {"serial": each}) for number, each in enumerate(payload["serials"], start=1)]
 
 
+@dataclass
+class _Invited:
+    """Whose certificate's issuing CA is trusted no more: each gets another one."""
+
+    ra: RegistrationAuthority
+    payload: Payload
+    by: str
+
+    def plan(self, row: Row) -> Line | None:
+        ra, user_id, issuer_id = self.ra, row.given["user_id"], self.payload["issuer_id"]
+        wanted = ra.database.read_now(lambda db: replacing.wanted(db, ra, issuer_id, user_id))
+        return None if wanted else Line(row.line, "needless", user_id)
+
+    async def work(self, row: Row) -> Work[Line]:
+        drawn, user_id = await draw_issue_password(self.ra), row.given["user_id"]
+
+        def work(db: Transaction) -> Line:
+            request_id = replacing.replace(db, self.ra, self.payload, user_id, drawn, self.by)
+            return Line(row.line, "invited" if request_id else "needless", user_id, request_id)
+
+        return work
+
+    def done(self, row: Row, line: Line) -> None:
+        """Rows know nothing of each other."""
+
+
+def _users(db: Transaction, payload: Payload) -> list[Row]:
+    return [Row(number, "", {"user_id": each}) for number, each in enumerate(payload["users"], start=1)]
+
+
 # -- reminders -------------------------------------------------------------------------------------------
 
 
@@ -212,6 +243,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _added, _undo, _mark_undone
         ),
         "certificate.revoke.bulk": Kind(_serials, _revoke),
+        "ca.reissue": Kind(
+            _users, _Invited, lambda db, ra, payload, job: replacing.check(db, ra, payload)
+        ),
         "postcard.batch": Kind(
             printing.rows,
             printing.Drawn,

@@ -84,6 +84,11 @@ def holders(db: Transaction, issuer_id: str, at: int, last: int, limit: int) -> 
     return db.rows(_HOLDERS, {"issuer_id": issuer_id, "at": at, "last": last, "limit": limit})
 
 
+def holding(db: Transaction, issuer_id: str, user_id: str, at: int) -> Sequence[Row]:
+    """The same of one user, all of them."""
+    return db.rows(_HOLDING, {"issuer_id": issuer_id, "user_id": user_id, "at": at})
+
+
 def requests(db: Transaction, user_id: str | None, last: int, limit: int) -> Sequence[Row]:
     """Request IDs, newest first: in the order in which they were recorded, whatever the clock said."""
     # "+": a user's are found by the user, not among everybody's.
@@ -306,7 +311,7 @@ _BEHIND: Mapping[bool, str] = {
     True: "(submitted_at < :last_at OR (submitted_at = :last_at AND id < :last_id))",
 }
 
-_HOLDERS = (
+_OF_HOLDERS = (
     "SELECT c.number AS number, c.serial, c.subject_cn AS common_name, c.not_after_at, c.status, e.door,"
     " u.user_id, u.name, u.mail, u.language, u.policy_number,"
     " EXISTS (SELECT 1 FROM enrollments f JOIN certificates o ON o.serial = f.serial"
@@ -317,8 +322,9 @@ _HOLDERS = (
     " OR w.state = 'issued' AND w.serial <> c.serial)) AS invited"
     " FROM certificates c JOIN enrollments e ON e.serial = c.serial JOIN users u ON u.user_id = e.user_id"
     " WHERE c.issuer_id = :issuer_id AND c.status IN ('issued', 'held') AND c.not_after_at >= :at"
-    " AND c.number < :last ORDER BY c.number DESC LIMIT :limit"
 )
+_HOLDERS = f"{_OF_HOLDERS} AND c.number < :last ORDER BY c.number DESC LIMIT :limit"
+_HOLDING = f"{_OF_HOLDERS} AND e.user_id = :user_id"
 _OF_USER = (
     "SELECT CAST(:user_id AS TEXT) UNION SELECT request_id FROM enrollments WHERE user_id = :user_id"
     " UNION SELECT serial FROM enrollments WHERE user_id = :user_id AND serial IS NOT NULL"

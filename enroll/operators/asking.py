@@ -99,7 +99,7 @@ async def approve(
     note: str = "",
     kinds: Mapping[str, Kind] = KINDS,
 ) -> Done:
-    """Carries a proposal out that somebody else has made. Where that was interrupted, it goes on.
+    """Carries a proposal out that somebody else has made.
 
     Refusal: "not_permitted" (one's own, or another role's), "conflict" (decided, expired, or what it would
     change has changed), and whatever carrying it out refuses: then it still waits."""
@@ -111,17 +111,13 @@ async def approve(
         at = ra.now()
         now = _deciding(db, actor, found, kind, at)
         _check_same(db, ra, number, kind, Event.APPROVE)
-        done_at = at if kind.whole and not kind.told_once else None
+        done_at = None if kind.told_once else at
         state = next_state(State.PENDING, Event.APPROVE)
         assert state is not None
         _decide(db, found, now.identity, now.name, state, at, note, done_at)
 
-    if found.state is State.APPROVED and found.done_at is None and not kind.told_once:
-        # It was interrupted: whoever may decide it lets it go on.
-        await ra.database.read(lambda db: _deciding(db, actor, found, kind, ra.now()))
-    elif not kind.whole or kind.told_once:
-        await _closing(ra, actor, number, ra.database.write(claim))
     if kind.told_once:
+        await _closing(ra, actor, number, ra.database.write(claim))
         return Done({})
     if kind.job:
 
@@ -133,15 +129,11 @@ async def approve(
             return begun
 
         return Done(await _closing(ra, actor, number, ra.database.write(begin)))
-    if kind.whole:
-        claimed = Around(ra.database, claim)
-        at_once = with_storage(ra, claimed)
-        result = await _closing(ra, actor, number, kind.carry_out(at_once, found.payload, actor.name, False))
-        assert claimed.done, found.kind
-        await ra.database.write(lambda db: operators.set_result(db, number, result))
-    else:
-        result = await kind.carry_out(ra, found.payload, actor.name, False)
-        await ra.database.write(lambda db: operators.complete(db, number, result, ra.now()))
+    claimed = Around(ra.database, claim)
+    at_once = with_storage(ra, claimed)
+    result = await _closing(ra, actor, number, kind.carry_out(at_once, found.payload, actor.name, False))
+    assert claimed.done, found.kind
+    await ra.database.write(lambda db: operators.set_result(db, number, result))
     return Done(result)
 
 
@@ -316,9 +308,6 @@ async def _do(
             return {"job": jobs.begin(db, ra, job, payload, own=True)}
 
         return await ra.database.write(begin)
-    if not kind.whole:
-        await ra.database.write(claim)
-        return await kind.carry_out(ra, payload, actor.name, True)
     claimed = with_storage(ra, Around(ra.database, claim))
     return await kind.carry_out(claimed, payload, actor.name, True)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import ca.store
 from ca.storage import Transaction
-from enroll import generations, purging, store, timekeeping
+from enroll import purging, store, timekeeping
 from enroll.acme import credentials
 from enroll.campaigns import working
 from enroll.hooks import endpoints
@@ -79,8 +79,6 @@ class Kind:
     beyond: str = ""
     #: Whether who may decide does it at once: somebody else has applied for it.
     applied_for: bool = False
-    #: Whether all of it is one transaction; else it can be begun again and goes on.
-    whole: bool = True
     #: Whether it has many rows, and is done by a job (`enroll/jobs/kinds.py` has the same kind).
     job: bool = False
     #: Whether its answer is a secret: approved, it is done when who proposed it types it again.
@@ -410,12 +408,6 @@ async def _reissue(ra: RegistrationAuthority, payload: Payload, by: str, _: bool
     )
 
 
-async def _reissue_all(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
-    issuer = generations.named(ra, payload["name"])
-    done = await replacing.replace_all(ra, issuer, actor=by)
-    return asdict(done)
-
-
 async def _create_credentials(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
     return {"credentials": [each.to_json() for each in await credentials.create(ra, **payload, actor=by)]}
 
@@ -589,12 +581,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _application_kind("entered by oneself", _reject), two=_own_rejection
         ),
         "request.reissue": _user_kind(Act.APPLICATIONS, "paper reissue", _reissue),
-        "ca.reissue": Kind(
+        "ca.reissue": _job_kind(
             *(Act.APPLICATIONS, "CA"),
-            lambda payload: str(payload["name"]),
-            lambda db, payload: {},
-            _reissue_all,
-            whole=False,
+            lambda payload: f"{payload['name']}: {len(payload['users'])} people",
+            replacing.check,
         ),
         "credential.create": replace(
             _user_kind(Act.RECORD, "entered by oneself", _create_credentials), told_once=True
@@ -618,7 +608,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             operating.renew_code, operating.check_there, operating.check_is_reached
         ),
         "webhook.add": replace(_endpoint_kind(endpoints.add, endpoints.check_new), told_once=True),
-        "webhook.change": _endpoint_kind(endpoints.change, endpoints.check_change),
+        "webhook.change": replace(
+            _endpoint_kind(endpoints.change, endpoints.check_change), check_by_two=endpoints.check_differs
+        ),
         "webhook.rotate": replace(_endpoint_kind(endpoints.rotate, endpoints.check_there), told_once=True),
         "webhook.start": _endpoint_kind(endpoints.start, endpoints.check_stopped, "re-enabling"),
         "webhook.end": _endpoint_kind(endpoints.end, endpoints.check_there),

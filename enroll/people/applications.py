@@ -284,13 +284,25 @@ async def reissue(
     if revoke_old == "never" and reason in AT_ONCE:
         raise Refusal("conflict", field="revoke_old", detail="a lost PC's certificate has to end")
     drawn = await draw_issue_password(ra)
+    return await ra.database.write(
+        lambda db: reissue_in(db, ra, user_id, reason, drawn, actor=actor, revoke_old=revoke_old)
+    )
 
-    def work(db: Transaction) -> Admission:
-        when = None if revoke_old == "never" else revoke_old
-        recorded = _apply_reissue(db, ra, user_id, reason, "paper", actor, when)
-        return _reissue(db, ra, recorded.number, drawn, actor, "never" if revoke_old == "never" else None)
 
-    return await ra.database.write(work)
+def reissue_in(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    user_id: str,
+    reason: str,
+    drawn: DrawnPassword,
+    *,
+    actor: str,
+    revoke_old: Decision | None = None,
+) -> Admission:
+    """The same inside a transaction, with a password that was drawn before it."""
+    when = None if revoke_old == "never" else revoke_old
+    recorded = _apply_reissue(db, ra, user_id, reason, "paper", actor, when)
+    return _reissue(db, ra, recorded.number, drawn, actor, "never" if revoke_old == "never" else None)
 
 
 def _submit(

@@ -1,24 +1,28 @@
 """Everybody whose certificate is of an issuing CA that is trusted no more is invited to pick up another one.
 
-A person at a time, each in a transaction of its own: what was interrupted goes on where it was, and whoever
-has a new certificate by now, or the mail about one, gets no second.
+A job does it (`enroll/jobs/kinds.py`), a person at a time; whoever has a new certificate by now, or the mail
+about one, gets no second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import ca.store
 from ca.authority import Issuer
+from ca.generations.states import State
 from ca.storage import Transaction
-from enroll import listings, store
+from enroll import generations, listings, store
+from enroll.listings import store as pages
 from enroll.mail import occasions
 from enroll.mail import store as mail_store
 from enroll.people import applications
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment, lives, state_at
+from enroll.requests.opening import DrawnPassword
 from enroll.requests.states import WAITING
 
 
@@ -26,7 +30,7 @@ from enroll.requests.states import WAITING
 class Replaced:
     """What became of the holders of certificates of an issuing CA."""
 
-    #: User IDs: who gets (or, in a rehearsal, would get) both letters now.
+    #: User IDs: who would get both letters now.
     invited: list[str] = field(default_factory=list)
     #: Who had them before, or has a certificate of another issuing CA.
     waiting: int = 0
@@ -79,30 +83,61 @@ def whom(ra: RegistrationAuthority, issuer: Issuer) -> Replaced:
     return found
 
 
-async def replace_all(
-    ra: RegistrationAuthority, issuer: Issuer, *, actor: str, told: Callable[[str], None] = lambda _: None
-) -> Replaced:
-    """Opens a reissue for each person, and queues the letter that says why. ``told``: after each, the user
-    ID.
+def payload_of(issuer: Issuer, people: Replaced) -> dict[str, Any]:
+    """What a job is to do that invites these."""
+    return {"name": issuer.common_name, "issuer_id": issuer.issuer_id, "users": people.invited}
+
+
+def check(db: Transaction, ra: RegistrationAuthority, payload: Mapping[str, Any]) -> None:
+    """Refusal("conflict") where nobody is to be invited: all were, the CA is trusted, none would issue."""
+    check_state(db, ra, payload)
+    if not payload["users"]:
+        why = "nobody is left to be invited: sekisho ca reissue NAME --dry-run says why"
+        raise Refusal("conflict", field="issuer", detail=why)
+
+
+def check_state(db: Transaction, ra: RegistrationAuthority, payload: Mapping[str, Any]) -> None:
+    """The same of the CAs alone."""
+    found = generations.at_now(db, ra)
+    if found.state(payload["issuer_id"]) is not State.DISTRUSTED:
+        why = f"{payload['name']} is trusted, and its people renew by themselves; first: sekisho ca distrust"
+    elif found.issuing is None:
+        why = "no issuing CA is active; have one issue first: sekisho ca activate NAME --at now"
+    else:
+        return
+    raise Refusal("conflict", field="issuer", detail=why)
+
+
+def wanted(db: Transaction, ra: RegistrationAuthority, issuer_id: str, user_id: str) -> bool:
+    """Whether somebody still has to be invited: not where the CA is trusted again, nor who has another
+    certificate by now, or the mail about one."""
+    if issuer_id not in generations.distrusted(db):
+        return False
+    mine = [each for each in pages.holding(db, issuer_id, user_id, ra.now()) if each["door"] != "protocol"]
+    return bool(mine) and not any(each["followed"] or each["invited"] for each in mine)
+
+
+def replace(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    payload: Mapping[str, Any],
+    user_id: str,
+    drawn: DrawnPassword,
+    by: str,
+) -> str:
+    """Opens a reissue for one person, and queues the letter that says why: the request ID; "" for who needs
+    none any more. Refusal("user_disabled").
 
     The old certificate is revoked when the new one is picked up: should its issuer be trusted again
     meanwhile, it is good until then.
     """
-    found, planned = Replaced(), Replaced()
-    users = list(_users(ra, issuer, planned))
-    found.waiting, found.followed, found.programs = planned.waiting, planned.followed, planned.programs
-    for user_id in users:
-        try:
-            await ra.database.write(lambda db, each=user_id: _tell(db, ra, issuer, each))  # type: ignore[misc]
-            await applications.reissue(ra, user_id, applications.ISSUER, actor=actor)
-        except Refusal as refusal:
-            if refusal.code in ("clock_in_doubt", "issuing_later"):
-                raise
-            found.refused[user_id] = str(refusal)
-            continue
-        found.invited.append(user_id)
-        told(user_id)
-    return found
+    if not wanted(db, ra, payload["issuer_id"], user_id):
+        return ""
+    user = store.active_user(db, user_id)
+    if user is None:
+        raise Refusal("user_disabled", field="user_id")
+    occasions.issuer_distrusted(db, ra, user, payload["name"], payload["issuer_id"], ra.now())
+    return applications.reissue_in(db, ra, user_id, applications.ISSUER, drawn, actor=by).request_id
 
 
 def _users(ra: RegistrationAuthority, issuer: Issuer, found: Replaced) -> Iterator[str]:
@@ -122,10 +157,3 @@ def _users(ra: RegistrationAuthority, issuer: Issuer, found: Replaced) -> Iterat
         found.waiting += each["invited"] and not each["followed"]
         if not each["followed"] and not each["invited"]:
             yield user_id
-
-
-def _tell(db: Transaction, ra: RegistrationAuthority, issuer: Issuer, user_id: str) -> None:
-    user = store.active_user(db, user_id)
-    if user is None:
-        raise Refusal("user_disabled")
-    occasions.issuer_distrusted(db, ra, user, issuer.common_name, issuer.issuer_id, ra.now())

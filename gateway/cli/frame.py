@@ -268,6 +268,16 @@ def detail(key: str, record: Mapping[str, Any], *after: str) -> Answer:
     return Answer({key: record}, show)
 
 
+def both(one: Answer, other: Answer) -> Answer:
+    """Two answers as one: the second below the first."""
+
+    def show(console: Console) -> None:
+        one.show(console)
+        other.show(console)
+
+    return Answer({**one.value, **other.value}, show, failed=one.failed or other.failed)
+
+
 def cell(name: str, value: Any) -> str:
     """A value as people read it."""
     if value is None or value == "":

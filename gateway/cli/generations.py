@@ -35,12 +35,14 @@ from gateway.cli.frame import (
     ASKS,
     READS,
     Answer,
+    both,
     cell,
     deployment_command,
     detail,
     listing,
     passphrase_command,
 )
+from gateway.cli.jobs import after
 from gateway.cli.root import GROUPS
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
@@ -301,39 +303,32 @@ async def _affected(deployment: Deployment, name: str, file: Path | None, limit:
 async def _reissue(deployment: Deployment, name: str, dry_run: bool) -> Answer:
     """Invite everybody whose certificate is of an issuing CA that is trusted no more to pick up a new one.
 
-    Each gets two mails in the own language: why, and how to pick it up. Interrupted, it goes on where it was;
-    whoever has a new certificate or the mail about one gets no second.
+    Each gets two mails in the own language: why, and how to pick it up. A job writes them; whoever has a new
+    certificate or the mail about one gets no second.
     """
     ra = deployment.ra
     issuer = generations.named(ra, name)
-    found = await ra.database.read(lambda db: generations.at_now(db, ra))
-    if found.state(issuer.issuer_id) is not State.DISTRUSTED:
-        raise ConfigError(
-            f"{issuer.common_name} is trusted, and its people renew by themselves; first: sekisho ca distrust"
-        )
-    if found.issuing is None:
-        raise ConfigError("no issuing CA is active; have one issue first: sekisho ca activate NAME --at now")
-    if dry_run:
-        done = replacing.whom(ra, issuer)
-    else:
-        asked_for = await asked(deployment, "ca.reissue", {"name": issuer.common_name})
-        if isinstance(asked_for, Proposed):
-            return proposed(asked_for)
-        done = replacing.Replaced(**asked_for.result)
+    people = replacing.whom(ra, issuer)
     told = {
         "name": issuer.common_name,
-        "invited": len(done.invited),
-        "waiting": done.waiting,
-        "followed": done.followed,
-        "refused": done.refused,
-        "programs": done.programs,
-        "done": not dry_run,
+        "left": len(people.invited),
+        "waiting": people.waiting,
+        "followed": people.followed,
+        "refused": people.refused,
+        "programs": people.programs,
     }
-    lines = [f"{user_id}: {why}" for user_id, why in done.refused.items()]
+    lines = [f"{user_id}: {why}" for user_id, why in people.refused.items()]
     lines += [
-        f"{user_id}: a program; sekisho eab create {user_id}, and enroll again" for user_id in done.programs
+        f"{user_id}: a program; sekisho eab create {user_id}, and enroll again" for user_id in people.programs
     ]
-    return detail("reissue", told, *lines)
+    payload = replacing.payload_of(issuer, people)
+    if dry_run or not people.invited:
+        await ra.database.read(lambda db: replacing.check_state(db, ra, payload))
+        return detail("reissue", told | {"done": False}, *lines)
+    done = await asked(deployment, "ca.reissue", payload)
+    if isinstance(done, Proposed):
+        return proposed(done)
+    return both(detail("reissue", told | {"done": True}, *lines), await after(deployment, done.result["job"]))
 
 
 @passphrase_command(_CA, "trust")

@@ -276,7 +276,12 @@ def test_whose_certificate_is_of_a_distrusted_ca(peopled: Shell) -> None:
     file = peopled.data / "affected.csv"
     assert peopled("ca", "affected", _G4, "--to", str(file)).code == 0
     assert file.read_text("utf-8-sig").splitlines()[1].endswith(",-")
-    assert peopled("ca", "reissue", _G4).value["reissue"]["invited"] == 1
+    done = peopled("ca", "reissue", _G4).value
+    assert (done["reissue"]["left"], done["job"]["state"], done["job"]["counts"]) == (
+        1,
+        "done",
+        {"invited": 1},
+    )
     said = listed()["K12345678"] or ""
     assert said.startswith(f"{_G4}: told 20")
     assert said.endswith(", may pick up another")

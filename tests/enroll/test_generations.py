@@ -25,8 +25,12 @@ from ca.profiles import CLIENT_PERSON
 from ca.published import store as published
 from ca.revocation import CA_COMPROMISE, RevocationStatus
 from enroll import crls, generations, scheduler, store
+from enroll.jobs import running
+from enroll.jobs import store as jobs
 from enroll.jst import day_of
-from enroll.people import replacing
+from enroll.operators import actors, asking
+from enroll.operators.asking import Done
+from enroll.people import applications, register, replacing
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests import issuance, renewal, transitions
@@ -35,6 +39,7 @@ from enroll.requests.states import Event as Downloaded
 from enroll.settings import DAY
 from tests.ca.test_cross import Other
 from tests.datadirs import PASSPHRASE, admit, clock_of, delivered, next_generation, open_office
+from tests.enroll.operators.test_asking import refused
 from tests.looking import look
 
 START = 1_800_000_000
@@ -319,8 +324,7 @@ async def test_its_people_are_invited_once(ra: RegistrationAuthority) -> None:
     g4 = generations.named(ra, G4)
     assert sorted(replacing.whom(ra, g4).invited) == ["K12345678", "KENGLISH"]
     before = len(await delivered(ra))
-    done = await replacing.replace_all(ra, g4, actor="test")
-    assert sorted(done.invited) == ["K12345678", "KENGLISH"]
+    assert await replaced(ra, g4) == {"invited": 2}
     letters = (await delivered(ra))[before:]
     assert len(letters) == 4
     told = [each for each in letters if "issuer_distrusted" in each.name]
@@ -329,8 +333,9 @@ async def test_its_people_are_invited_once(ra: RegistrationAuthority) -> None:
         "【重要】（企業年金ビジネスサービス）クライアント証明書の再取得のお願い",
     ]
     assert all(G4 in each.body for each in told)
-    again = await replacing.replace_all(ra, g4, actor="test")
+    again = replacing.whom(ra, g4)
     assert (again.invited, again.waiting, len(await delivered(ra))) == ([], 2, before + 4)
+    assert (await refused(replaced(ra, g4))).detail.startswith("nobody is left to be invited")
     newest = store.enrollments_of(look(ra.database), "K12345678")[0]
     assert renewal.invited(look(ra.database), ra.now(), _print_of_g4(ra, "K12345678"))
     await issuance.submit(ra, newest.request_id, actor="K12345678")
@@ -345,6 +350,49 @@ async def test_its_people_are_invited_once(ra: RegistrationAuthority) -> None:
     there = renewal.reissued_as(look(ra.database), ra.now(), _print_of_g4(ra, "K12345678"))
     assert there is not None
     assert there.serial == new.serial
+
+
+async def test_whom_a_job_no_longer_has_to_invite(ra: RegistrationAuthority) -> None:
+    """Each row is looked at again: who was invited since, whoever is disabled, and everybody once the CA is
+    trusted again; who has it still proposed is told why it cannot be."""
+    for user_id in ("KINVITED", "KDISABLED", "KOPEN"):
+        await certificate(ra, user_id)
+    await change(ra, G5, Event.PLAN)
+    g4 = generations.named(ra, G4)
+    whom = replacing.whom(ra, g4)
+    trusted = await refused(replaced(ra, g4))
+    assert (trusted.code, trusted.field) == ("conflict", "issuer")
+    await change(ra, G4, Event.DISTRUST, reason="keyCompromise")
+    await applications.reissue(ra, "KINVITED", "expired", actor="test")
+    await register.disable_user(ra, "KDISABLED", actor="test")
+    number = (await begun(ra, replacing.payload_of(g4, whom)))["job"]
+    await running.run(ra, number, "r")
+    # All certificates of who is disabled are revoked, so that none is of the CA any more.
+    assert jobs.counted(look(ra.database), number) == {"invited": 1, "needless": 2}
+    (line,) = jobs.lines(look(ra.database), number, "invited")
+    assert (line.subject, line.request_id) == (
+        "KOPEN", store.enrollments_of(look(ra.database), "KOPEN")[0].request_id,
+    )  # fmt: skip
+    await certificate(ra, "KLATE")
+    number = (await begun(ra, replacing.payload_of(g4, replacing.Replaced(["KLATE"]))))["job"]
+    await change(ra, G4, Event.TRUST)
+    await running.run(ra, number, "r")
+    assert jobs.counted(look(ra.database), number) == {"needless": 1}
+
+
+async def begun(ra: RegistrationAuthority, payload: Any) -> Any:
+    """A job to invite people, asked for by who has the machine."""
+    host = actors.of_account(look(ra.database), "root", ra.now(), host=True)
+    done = await asking.ask(ra, host, "ca.reissue", payload)
+    assert isinstance(done, Done)
+    return done.result
+
+
+async def replaced(ra: RegistrationAuthority, issuer: Issuer) -> dict[str, int]:
+    """What became of those who are left, when the job is done."""
+    number = (await begun(ra, replacing.payload_of(issuer, replacing.whom(ra, issuer))))["job"]
+    await running.run(ra, number, "r")
+    return jobs.counted(look(ra.database), number)
 
 
 def _print_of_g4(ra: RegistrationAuthority, user_id: str) -> str:

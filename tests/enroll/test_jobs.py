@@ -9,17 +9,29 @@ from dataclasses import replace
 import pytest
 
 import ca.store
-from enroll import store
+from ca.generations.states import Event as Change
+from enroll import generations, store
 from enroll.jobs import kinds, running, viewing
 from enroll.jobs import store as jobs
 from enroll.jobs.states import LABELS, OPEN, TRANSITIONS, Event, State
 from enroll.mail import store as mail_store
-from enroll.operators import asking
+from enroll.operators import actors, asking
 from enroll.operators import store as operators
 from enroll.operators.asking import Proposed
 from enroll.operators.kinds import KINDS
-from enroll.people import csvfile
-from tests.datadirs import POLICY_NUMBER, START, admit, clock_of, delivered, open_office, together
+from enroll.people import csvfile, replacing
+from enroll.requests import issuance, transitions
+from enroll.requests.states import Event as Downloaded
+from tests.datadirs import (
+    POLICY_NUMBER,
+    START,
+    admit,
+    clock_of,
+    delivered,
+    next_generation,
+    open_office,
+    together,
+)
 from tests.enroll.operators.test_asking import acting, acts, issued, office, refused
 from tests.looking import look
 from tests.started import forked
@@ -355,34 +367,16 @@ async def one_life(path, at, told, number):
     return 0
 
 
-def test_kills_do_no_row_twice_and_leave_none(tmp_path):
-    """kill -9 at random in the middle, again and again: each user once, with both letters once, every row
-    with its line, and the job done in the end."""
-    rows, chance, log = 150, random.Random(SEED), tmp_path / "told"
-
-    async def begin():
-        async with open_office(tmp_path) as ra:
-            await admit(ra)
-            host = await ra.database.read(
-                lambda db: asking.actors.of_account(db, "root", ra.now(), host=True)
-            )
-            return (await asking.ask(ra, host, "user.import", people(rows))).result["job"]
-
-    async def end(at):
-        async with open_office(tmp_path, at) as ra:
-            await running.work(ra, running.new_runner())
-            letters = [each["kind"] for each in mail_store.listed(look(ra.database), limit=999)]
-            lines = [each.line for each in jobs.lines(look(ra.database), number)]
-            return job(ra, number), counts(ra, number), users(ra), letters, lines
-
-    number, partly = asyncio.run(begin()), 0
+def kill_at_random(path, number, rows, done_of):
+    """Does a job in several lives that end by kill -9; how many of them have ended with some rows done, and
+    some not. ``done_of``: what somebody finds to be done, beside the lines of the job."""
+    partly, before, chance, log = 0, 0, random.Random(SEED), path / "told"
     log.touch()
-    before = 0
     for life in range(1, 5):
         told = os.open(log, os.O_WRONLY | os.O_APPEND)
         size = log.stat().st_size + chance.randint(1, 2)
         at = START + life * (running.STALE + 1)
-        with forked(lambda: asyncio.run(one_life(tmp_path, at, told, number))) as child:  # noqa: B023
+        with forked(lambda: asyncio.run(one_life(path, at, told, number))) as child:  # noqa: B023
             until = time.monotonic() + PATIENCE
             while log.stat().st_size < size:
                 assert child.lives()
@@ -390,10 +384,45 @@ def test_kills_do_no_row_twice_and_leave_none(tmp_path):
                 time.sleep(0.001)
             time.sleep(chance.uniform(0, 0.03))
         os.close(told)
-        done = asyncio.run(_done(tmp_path, at, number))
+        done = asyncio.run(_done(path, at, number, done_of))
         partly += before < done < rows
         before = done
-    found, counted, there, letters, lines = asyncio.run(end(START + 12 * (running.STALE + 1)))
+    return partly
+
+
+async def _done(path, at, number, done_of):
+    async with open_office(path, at) as ra:
+        assert done_of(ra) == job(ra, number).done == sum(counts(ra, number).values())
+        return job(ra, number).done
+
+
+async def to_the_end(path, number):
+    """What is there when another runner has done the rest: the job, how rows ended, its lines, letters."""
+    async with open_office(path, START + 12 * (running.STALE + 1)) as ra:
+        await running.work(ra, running.new_runner())
+        letters = [each["kind"] for each in mail_store.listed(look(ra.database), limit=9_999)]
+        lines = [each.line for each in jobs.lines(look(ra.database), number)]
+        return job(ra, number), counts(ra, number), lines, letters, users(ra)
+
+
+async def host_asks(ra, kind, payload):
+    host = await ra.database.read(lambda db: actors.of_account(db, "root", ra.now(), host=True))
+    return (await asking.ask(ra, host, kind, payload)).result["job"]
+
+
+def test_kills_do_no_row_twice_and_leave_none(tmp_path):
+    """kill -9 at random in the middle, again and again: each user once, with both letters once, every row
+    with its line, and the job done in the end."""
+    rows = 150
+
+    async def begin():
+        async with open_office(tmp_path) as ra:
+            await admit(ra)
+            return await host_asks(ra, "user.import", people(rows))
+
+    number = asyncio.run(begin())
+    partly = kill_at_random(tmp_path, number, rows, lambda ra: len(users(ra)))
+    found, counted, lines, letters, there = asyncio.run(to_the_end(tmp_path, number))
     assert (found.state, found.done, counted) == (State.DONE, rows, {"added": rows})
     assert there == [f"U{each:04}" for each in range(rows)]
     assert lines == list(range(2, rows + 2))
@@ -402,7 +431,44 @@ def test_kills_do_no_row_twice_and_leave_none(tmp_path):
     assert partly > 1
 
 
-async def _done(path, at, number):
-    async with open_office(path, at) as ra:
-        assert len(users(ra)) == job(ra, number).done == sum(counts(ra, number).values())
-        return job(ra, number).done
+def test_kills_invite_nobody_twice_and_leave_nobody(tmp_path):
+    """The same of a reissue to everybody with a certificate of a CA that is trusted no more."""
+    rows = 60
+
+    async def begin():
+        async with open_office(tmp_path) as opened:
+            ra = next_generation(opened, "G5", active=False)
+            (g4,) = opened.authority.issuers
+            await admit(ra)
+            await running.run(ra, await host_asks(ra, "user.import", people(rows)), "r")
+            for user_id in users(ra):
+                await in_hand(ra, user_id)
+            g5 = generations.named(ra, "G5")
+            await generations.change(ra, g5, Change.PLAN, ra.now(), actor="test")
+            await generations.change(ra, g4, Change.DISTRUST, ra.now(), actor="test", reason="keyCompromise")
+            whom = replacing.whom(ra, g4)
+            assert len(whom.invited) == rows
+            return await host_asks(ra, "ca.reissue", replacing.payload_of(g4, whom))
+
+    def told(ra):
+        return [each["kind"] for each in mail_store.listed(look(ra.database), limit=9_999)]
+
+    number = asyncio.run(begin())
+    partly = kill_at_random(tmp_path, number, rows, lambda ra: told(ra).count("issuer_distrusted"))
+    found, counted, lines, letters, _ = asyncio.run(to_the_end(tmp_path, number))
+    assert (found.state, found.done, counted) == (State.DONE, rows, {"invited": rows})
+    assert lines == list(range(1, rows + 1))
+    assert letters.count("issuer_distrusted") == rows
+    # One from when they were recorded, one now.
+    assert letters.count("pickup") == 2 * rows + 1
+    assert partly > 1
+
+
+async def in_hand(ra, user_id):
+    """Somebody's certificate, signed and downloaded."""
+    (request,) = store.enrollments_of(look(ra.database), user_id)
+    await issuance.submit(ra, request.request_id, actor=user_id)
+    await issuance.complete(ra, request.request_id)
+    await ra.database.write(
+        lambda db: transitions.apply(db, ra, request.request_id, Downloaded.DOWNLOAD, ra.now(), actor=user_id)
+    )

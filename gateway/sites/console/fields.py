@@ -105,6 +105,7 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "batch": ("バッチ番号", "Batch"),
         "letters": ("はがき", "Postcards"),
         "serials": ("対象の証明書", "Which certificates"),
+        "users": ("案内する人", "Whom"),
         "hold_letters": ("メール・はがき", "Letters"),
         "count": ("発行する数", "How many"),
         "quota": ("同時に有効な枚数の上限", "Certificates at a time"),

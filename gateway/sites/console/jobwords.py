@@ -32,6 +32,7 @@ RESULTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "undone": (("取消", "taken back"), "good"),
         "revoked": (("失効", "revoked"), "good"),
         "mailed": (("案内を送信待ちに登録", "letter queued"), "good"),
+        "invited": (("再発行を案内", "invited"), "good"),
         "needless": (("送信不要", "no letter was needed"), "plain"),
         "erased": (("消去", "erased"), "good"),
         "drawn": (("作成", "drawn"), "good"),

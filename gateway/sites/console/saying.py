@@ -111,6 +111,9 @@ def subject(kind: str, subject: str, names: Names) -> Text:
     if kind == "certificate.revoke.bulk":
         count = subject.partition(" ")[0]
         return (f"証明書{count}枚", subject)
+    if kind == "ca.reissue":
+        name, _, count = subject.rpartition(": ")
+        return (f"{name}（{count.partition(' ')[0]}人）", f"{name} ({count})")
     if kind == "retention.apply":
         return _counts(dict(each.split(" ") for each in subject.split(", ")), names)
     if kind == "postcard.batch":
@@ -265,6 +268,12 @@ def _rows(value: Sequence[Mapping[str, Any]], _: Names) -> Text:
     return (f"{count}行：{listed}{more[0]}", f"{count} rows: {listed}{more[1]}")
 
 
+def _people(value: Any, names: Names) -> Text:
+    """How many, and the first ones by name."""
+    listed = "、".join(_user(each, names)[0] for each in value[:_NAMED])
+    return (f"{len(value)}人：{listed}", f"{len(value)}: {listed}") if value else NONE
+
+
 def _some(value: Sequence[str], _: Names) -> Text:
     """How many, and the first of them."""
     count, listed = len(value), "、".join(each.upper() for each in value[:_NAMED])
@@ -340,11 +349,8 @@ _VALUES: Mapping[str, Callable[[Any, Names], Text]] = MappingProxyType(
         "audit.before": _at,
         "retention.counts": _counts,
         "retention.before": _by_period(lambda value: (moment(value, "ja"), moment(value, "en"))),
-        "retention.people": lambda value, names: (
-            (f"{len(value)}人：{listed}", f"{len(value)}: {listed}")
-            if (listed := "、".join(_user(each, names)[0] for each in value[:_NAMED]))
-            else NONE
-        ),
+        "retention.people": _people,
+        "users": _people,
         "retention.ranges": _by_period(lambda value: ("～".join(map(str, value)), "–".join(map(str, value)))),
         "import.kind": _one_of(PROPOSALS),
         "count": lambda value, _: (f"{value}件", str(value)),
