@@ -7,11 +7,15 @@ if it is given.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
+import sqlite3
+import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPException, HTTPSConnection
 from itertools import count
 from pathlib import Path
 
@@ -25,8 +29,10 @@ from ca.sealing import open_vaults
 from ca.storage import Transaction
 from enroll import crls, store
 from enroll.requests.states import State
+from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import Deployment
 from tests.cli.conftest import PASSPHRASE, Shell
+from tests.cli.processes import change, pem_of, tls
 from tests.cli.test_serving import Gateway, ready, workers_of
 from tests.cli.test_signer import _begun, _issued, _signers, as_a_worker
 from tests.looking import look
@@ -149,3 +155,47 @@ async def _one_more(worker: Deployment, given: dict[str, str], revoked: set[str]
     if len(given) % 3 == 1:
         assert await worker.ra.database.write(revoke)
         revoked.add(serial)
+
+
+def test_an_answer_of_the_api_that_nobody_heard(peopled: Shell, tmp_path: Path) -> None:
+    """kill -9 of a real gateway between the commit and the answer: whoever asks again under the same key is
+    told what was done, and it is not done again; under another key it is."""
+    assert peopled("ca", "add", "Operators CA", "--for", "operators").code == 0
+    service = ("operator", "add", "hr", "--service", "--role", "registrar", "--from", "127.0.0.1")
+    assert peopled(*service).code == 0
+    change(peopled.data / FILE_NAME, {("sites", "api"): '["api.localhost"]'})
+    p12 = tmp_path / "hr.p12"
+    issued = peopled("operator", "certificate", "hr", "--out", str(p12)).value["certificate"]
+    pem = pem_of(str(p12), issued["password"], tmp_path / "hr.pem")
+    armed, path = tmp_path / "armed", "/v1/users/K12345678/password-resets"
+
+    def done() -> tuple[int, int]:
+        with sqlite3.connect(peopled.data / "sekisho.db") as db:
+            counted = (
+                "SELECT count(*) FROM audit WHERE action = 'password.reset'",
+                "SELECT count(*) FROM mails WHERE kind = 'password_reset'",
+            )
+            return tuple(db.execute(each).fetchone()[0] for each in counted)
+
+    def post(gateway: Gateway, key: str) -> tuple[int, bytes]:
+        connection = HTTPSConnection("api.localhost", gateway.port, timeout=60)
+        with closing(connection):
+            connection.sock = tls("api.localhost", gateway.port, gateway.ca, pem)
+            connection.request("POST", path, headers={"Idempotency-Key": key})
+            got = connection.getresponse()
+            return got.status, got.read()
+
+    with ready(peopled.data, tmp_path, before=(sys.executable, "-m", "tests.cli.dying", str(armed))) as one:
+        armed.touch()
+        with pytest.raises((OSError, HTTPException)):
+            post(one, "first")
+        assert not armed.exists(), one.log.read_text()
+    assert done() == (1, 1)
+    (tmp_path / "log").unlink()
+    with ready(peopled.data, tmp_path) as gateway:
+        status, told = post(gateway, "first")
+        assert (status, json.loads(told)["user_id"]) == (200, "K12345678")
+        assert post(gateway, "first") == (status, told)
+        assert done() == (1, 1)
+        assert post(gateway, "second")[0] == 200
+        assert done() == (2, 2)

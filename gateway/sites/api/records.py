@@ -119,10 +119,15 @@ def job(found: Job, counts: Mapping[str, int] | None = None) -> Record:
 
 
 def endpoint(found: Listed) -> Record:
-    """An endpoint of webhooks, without its secret, and how its deliveries are doing."""
+    """An endpoint of webhooks, without its secret. How its deliveries are doing is not in it: its tag would
+    be another one whenever something is told, and no change would ever be of what was read."""
     record = _picked(found.endpoint, _ENDPOINT) | {"events": list(found.endpoint.events)}
-    counts = {str(state): count for state, count in found.counts.items()}
-    return record | {"state": str(found.endpoint.state), "counts": counts}
+    return record | {"state": str(found.endpoint.state)}
+
+
+def listed_endpoint(found: Listed) -> Record:
+    """The same in a list, which has no tag: with how its deliveries are doing."""
+    return {**endpoint(found), "counts": {str(state): count for state, count in found.counts.items()}}
 
 
 def delivery(found: Delivery, names: Mapping[int, str], *, whole: bool = False) -> Record:

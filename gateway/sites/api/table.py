@@ -109,6 +109,8 @@ _WEBHOOKS: tuple[Route, ...] = (
     Route("GET", "/webhook-endpoints", webhooks.listed, Act.DELIVERIES, query=Paged),
     Route("POST", "/webhook-endpoints", webhooks.add, Act.SETTINGS, _ASK, body=webhooks.New),
     Route("GET", "/webhook-endpoints/{name}", webhooks.shown, Act.DELIVERIES),
+    Route(*("PATCH", "/webhook-endpoints/{name}", webhooks.change, Act.SETTINGS, _ASK), body=webhooks.Change),
+    Route("POST", "/webhook-endpoints/{name}/endings", webhooks.end, Act.SETTINGS, _ASK, body=Reasoned),
     Route(
         *("POST", "/webhook-endpoints/{name}/rotations", webhooks.rotate, Act.SETTINGS, _ASK),
         body=webhooks.Rotation,

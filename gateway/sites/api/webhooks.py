@@ -17,6 +17,7 @@ from enroll.ra import RegistrationAuthority
 from gateway.sites.api import records
 from gateway.sites.api.asked import ask, proposed
 from gateway.sites.api.calls import Answer, Call, Record, one
+from gateway.sites.api.organisations import changed
 from gateway.sites.api.reading import Input, Line, Name, Paged, cursor_of, numbers_after, text_after
 
 
@@ -27,12 +28,23 @@ class Some(Paged, frozen=True):
     state: Literal["waiting", "delivered", "dead"] | None = None
 
 
+Events = Annotated[list[Name], msgspec.Meta(min_length=1, max_length=40)]
+
+
 class New(Input, frozen=True):
     """An endpoint that is to be told."""
 
     name: Name
     url: Line
-    events: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=40)]
+    events: Events
+    reason: Line = ""
+
+
+class Change(Input, frozen=True):
+    """Where it is to be told from now on, or of what."""
+
+    url: Line | msgspec.UnsetType = msgspec.UNSET
+    events: Events | msgspec.UnsetType = msgspec.UNSET
     reason: Line = ""
 
 
@@ -64,7 +76,7 @@ async def listed(call: Call) -> Answer:
     behind = sorted((each for each in found if each.endpoint.name > after), key=lambda e: e.endpoint.name)
     page, further = behind[: asked.limit], len(behind) > asked.limit
     following = cursor_of(page[-1].endpoint.name) if further else ""
-    return Answer(records.page([records.endpoint(each) for each in page], following))
+    return Answer(records.page([records.listed_endpoint(each) for each in page], following))
 
 
 async def shown(call: Call) -> Answer:
@@ -77,6 +89,21 @@ async def add(call: Call) -> Answer:
     body: New = call.body
     payload = {"name": body.name, "url": body.url, "events": list(dict.fromkeys(body.events))}
     return await _with_secret(call, "webhook.add", payload, body.reason)
+
+
+async def change(call: Call) -> Answer:
+    """Proposes another address, or other events."""
+    changes, reason = changed(call.body)
+    if "events" in changes:
+        changes["events"] = list(dict.fromkeys(changes["events"]))
+    payload = {"name": call.names["name"], "changes": changes}
+    return await ask(call, "webhook.change", payload, reason, lambda db: _endpoint(db, call))
+
+
+async def end(call: Call) -> Answer:
+    """Proposes its end, for good."""
+    payload = {"name": call.names["name"]}
+    return await ask(call, "webhook.end", payload, call.body.reason, lambda db: _endpoint(db, call))
 
 
 async def rotate(call: Call) -> Answer:

@@ -157,6 +157,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", integrations.ENDPOINT + "/test", integrations.test, Act.DELIVERIES, Verdict.DO),
     Route("POST", integrations.ENDPOINT + "/replay", integrations.replay_dead, Act.DELIVERIES, Verdict.DO),
     Route("POST", integrations.ENDPOINT + "/stop", integrations.stop, Act.DELIVERIES, Verdict.DO),
+    Route("GET", integrations.ENDPOINT + "/change", integrations.change, Act.SETTINGS, Verdict.PROPOSE),
+    Route(
+        *("POST", integrations.ENDPOINT + "/change", integrations.propose_change),
+        *(Act.SETTINGS, Verdict.PROPOSE),
+    ),
     Route("POST", integrations.ENDPOINT + "/propose", integrations.propose, Act.SETTINGS, Verdict.PROPOSE),
     Route("GET", "/audit", audit.page, Act.AUDIT, _SEEING),
     Route("GET", _AUDIT, audit.export, Act.AUDIT, _SEEING),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +13,7 @@ from enroll.hooks import endpoints, viewing
 from enroll.hooks.states import DELIVERY_LABELS, ENDPOINT_LABELS
 from enroll.hooks.states import Delivery as State
 from enroll.hooks.states import Endpoint as Standing
+from enroll.hooks.store import Endpoint
 from enroll.hooks.viewing import MOST_CHOSEN, Listed, Page
 from enroll.identifiers import number_in
 from enroll.operators import asking
@@ -89,6 +90,11 @@ WRONG: Mapping[str, Text] = {
         "Please write an address that begins with https://, of a host in the setting webhooks.hosts.",
     ),
     "events": ("イベントを1つ以上選択してください。", "Please choose one event or more."),
+    "changes": ("変更された項目がありません。", "Nothing is different from what it is."),
+    "endpoint": (
+        "終了したWebhookは変更できません。",
+        "It has ended: it changes no more.",
+    ),
     "proposal": ("同じ内容の起案が承認待ちです。", "The same is proposed already, and waits."),
     "reason": (
         "理由は500文字以内の1行で入力してください。",
@@ -104,6 +110,7 @@ EVENTS: Mapping[str, Text] = {
     "application.*": ("申請の受付・決定", "Applications"),
     "proposal.*": ("承認待ちの起案と決定", "Proposals"),
 }
+_SINGLE: Text = ("個別のイベント", "This one alone")
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -241,10 +248,12 @@ async def new(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         "integration_new.html",
         visitor,
         status=422 if state else 200,
+        endpoint=None,
         typed=state.get("typed", {}),
         wrong=state.get("wrong", ""),
         problem=WRONG.get(state.get("wrong", "")),
         hosts=request.app[GATE].ra.settings.webhook_hosts,
+        offered=EVENTS,
     )
 
 
@@ -252,8 +261,8 @@ async def add(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Proposes it: the secret is told to who has proposed it, once somebody else has approved."""
     ra, fields = request.app[GATE].ra, await form(request)
     typed = {name: fields.get(name, "").strip() for name in ("name", "url", "reason")}
-    chosen = [each for each in EVENTS if fields.get(f"event-{each}")]
-    payload = {"name": typed["name"], "url": typed["url"], "events": ["*"] if "*" in chosen else chosen}
+    chosen = _chosen(fields, EVENTS)
+    payload = {"name": typed["name"], "url": typed["url"], "events": _shortest(chosen)}
     try:
         made = await asking.ask(ra, visitor.actor, "webhook.add", payload, reason=typed["reason"])
     except Refusal as refusal:
@@ -266,6 +275,59 @@ async def add(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     if isinstance(made, Proposed):
         return see_other(f"/proposals/{made.number}?done=proposed")
     return _told(request, visitor, made)
+
+
+async def change(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Asks where its events are to go from now on, and which."""
+    ra, name, state = request.app[GATE].ra, request.match_info["name"], told(request)
+    found = await ra.database.read(lambda db: endpoints.there(db, name))
+    return _show(
+        request,
+        "integration_new.html",
+        visitor,
+        status=422 if state else 200,
+        endpoint=found,
+        typed=state.get("typed") or {"url": found.url, "events": found.events},
+        wrong=state.get("wrong", ""),
+        problem=WRONG.get(state.get("wrong", "")),
+        hosts=ra.settings.webhook_hosts,
+        offered=_offered(found),
+    )
+
+
+async def propose_change(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Proposes what is different of it."""
+    ra, name, fields = request.app[GATE].ra, request.match_info["name"], await form(request)
+    found = await ra.database.read(lambda db: endpoints.there(db, name))
+    typed = {each: fields.get(each, "").strip() for each in ("url", "reason")}
+    chosen = _chosen(fields, _offered(found))
+    wanted = {"url": typed["url"], "events": _shortest(chosen)}
+    stands = {"url": found.url, "events": list(found.events)}
+    changes = {each: value for each, value in wanted.items() if value != stands[each]}
+    payload = {"name": name, "changes": changes or wanted}
+    try:
+        made = await asking.ask(ra, visitor.actor, "webhook.change", payload, reason=typed["reason"])
+    except Refusal as refusal:
+        if refusal.code not in ("invalid_input", "conflict"):
+            raise
+        return tell(
+            request, f"{_here(name)}/change", {"wrong": refusal.field, "typed": {**typed, "events": chosen}}
+        )
+    assert isinstance(made, Proposed), "no role changes one alone"
+    return see_other(f"/proposals/{made.number}?done=proposed")
+
+
+def _offered(found: Endpoint) -> dict[str, Text]:
+    """What may be ticked: with what a command chose of single types."""
+    return {**EVENTS, **{each: _SINGLE for each in found.events if each not in EVENTS}}
+
+
+def _chosen(fields: Mapping[str, str], offered: Iterable[str]) -> list[str]:
+    return [each for each in offered if fields.get(f"event-{each}")]
+
+
+def _shortest(chosen: list[str]) -> list[str]:
+    return ["*"] if "*" in chosen else chosen
 
 
 async def secret(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -308,7 +370,6 @@ def _show(
         states={**ENDPOINT_LABELS, **DELIVERY_LABELS},
         tones=_TONES,
         reasons=endpoints.REASONS,
-        event_words=EVENTS,
         roles=ROLES,
         may_act=visitor.may(Act.DELIVERIES, "DO"),
         may_propose=visitor.may(Act.SETTINGS, "PROPOSE"),

@@ -19,9 +19,12 @@ from enroll.operators import store as operators
 from enroll.operators.actors import By, contains, of_operator, of_service
 from enroll.operators.roles import Act, Role, Verdict, permitted
 from enroll.operators.store import Passkey
+from enroll.people import changes
 from enroll.refusals import Refusal
 from gateway.sites.api import records
-from gateway.sites.api.calls import one
+from gateway.sites.api.calls import Call, one
+from gateway.sites.api.organisations import standing
+from gateway.sites.api.problems import Problem
 from gateway.sites.api.table import ROUTES
 from tests.datadirs import POLICY_NUMBER, admit, clock_of
 from tests.gateway.sites.services import House, Service, new_key, open_house
@@ -162,6 +165,8 @@ MAY = {
     "GET /v1/webhook-endpoints": "ca-officer auditor",
     "POST /v1/webhook-endpoints": "ca-officer",
     "GET /v1/webhook-endpoints/{name}": "ca-officer auditor",
+    "PATCH /v1/webhook-endpoints/{name}": "ca-officer",
+    "POST /v1/webhook-endpoints/{name}/endings": "ca-officer",
     "POST /v1/webhook-endpoints/{name}/rotations": "ca-officer",
     "POST /v1/webhook-endpoints/{name}/disablements": "ca-officer",
     "POST /v1/webhook-endpoints/{name}/enablements": "ca-officer",
@@ -263,6 +268,38 @@ async def test_a_change_is_of_what_was_read(house: House) -> None:
     assert (await hr.get(path)).headers["ETag"] != tag
     assert (await hr.patch(path, {"name": "霞が関商会"}, tag)).type == "precondition_failed"
     assert (await hr.patch(path, {"name": "霞が関商会"}, "*")).status == 202
+
+
+async def test_of_twenty_changes_of_what_was_read_one_is_made(house: House) -> None:
+    """All with the tag that all have read: what the first one does, the others no longer do. Proposed twenty
+    times, it is one proposal."""
+    await admit(house.ra)
+    ra, hr = house.ra, await house.service("hr", Role.REGISTRAR)
+    path = f"/v1/organisations/{POLICY_NUMBER}"
+    tag = (await hr.get(path)).headers["ETag"]
+    same = await asyncio.gather(*(hr.patch(path, {"name": "霞が関物産"}, tag) for _ in range(20)))
+    assert sorted(each.status for each in same) == [202] + [409] * 19
+    actor = await ra.database.read(lambda db: of_operator(db, hr.operator.number, By.CERTIFICATE))
+    call = Call(house.served.gate, actor, {}, None, None, asyncio.Lock(), if_match=frozenset({tag}))
+
+    async def race(name: str) -> str:
+        async def do(given: Any) -> None:
+            await changes.change_organisation(given, POLICY_NUMBER, {"name": name}, actor="test")
+
+        try:
+            answer = await call.changing(
+                lambda db: standing(db, POLICY_NUMBER), do, lambda db, _: one(standing(db, POLICY_NUMBER))
+            )
+        except Problem as problem:
+            return problem.code
+        return str(answer.value["name"])
+
+    raced = await asyncio.gather(*(race(f"商事 {number}") for number in range(20)))
+    won = [each for each in raced if each != "precondition_failed"]
+    assert len(won) == 1
+    assert (await hr.get(path)).value["name"] == won[0]
+    lines = enrollment.audit_page(look(ra.database), POLICY_NUMBER, 50)
+    assert [each["action"] for each in lines].count("organisation.changed") == 1
 
 
 async def test_a_list_goes_on_where_it_ended(house: House) -> None:

@@ -54,6 +54,42 @@ async def test_an_endpoint_is_proposed_and_its_secret_told_to_who_asked(house: H
     assert told.value["secret"][6:].encode() not in kept
 
 
+async def test_it_is_changed_and_ended_by_proposals(house: House) -> None:
+    """Of what was read alone (If-Match), of which what was told meanwhile is no part; another decides. What
+    has ended, or is wrong, or no change, is refused."""
+    pay, audit = await house.service("pay", Role.CA_OFFICER), await house.service("audit", Role.AUDITOR)
+    officer, ra = await house.person("officer", Role.CA_OFFICER), house.ra
+    await endpoints.add(ra, {"name": "billing", "url": URL, "events": ["request.*"]}, "test", True)
+    read = await pay.get(HERE)
+    tag, moved = read.headers["ETag"], {"url": "https://hooks.example.jp/elsewhere"}
+    assert "counts" not in read.value
+    assert (await pay.get("/v1/webhook-endpoints")).value["items"][0]["counts"]["waiting"] == 0
+    await pay.post(f"{HERE}/tests")
+    assert (await pay.patch(HERE, moved)).type == "precondition_required"
+    assert (await audit.patch(HERE, moved, tag)).type == "not_permitted"
+    for wrong, code in (
+        ({}, "invalid_input"),
+        ({"url": URL}, "invalid_input"),
+        ({"url": "https://other.example.jp/"}, "invalid_input"),
+        ({"events": []}, "invalid_input"),
+        ({"name": "payroll"}, "invalid_input"),
+    ):
+        assert (await pay.patch(HERE, wrong, tag)).type == code, wrong
+    made = await pay.patch(HERE, moved | {"events": ["*", "*"], "reason": "移転"}, tag)
+    assert (made.status, made.value["state"]) == (202, "pending")
+    await asking.approve(ra, officer, made.value["number"])
+    found = (await pay.get(HERE)).value
+    assert (found["url"], found["events"]) == (moved["url"], ["*"])
+    assert (await pay.patch(HERE, {"url": URL}, tag)).type == "precondition_failed"
+    assert (await audit.post(f"{HERE}/endings", {"reason": "x"})).type == "not_permitted"
+    made = await pay.post(f"{HERE}/endings", {"reason": "契約の終了"})
+    assert made.status == 202
+    await asking.approve(ra, officer, made.value["number"])
+    assert (await pay.get(HERE)).value["state"] == "ended"
+    assert (await pay.patch(HERE, {"url": URL}, "*")).type == "not_found"
+    assert (await pay.post(f"{HERE}/endings")).type == "not_found"
+
+
 async def test_it_is_looked_after(house: House) -> None:
     """Listed, tried, stopped and proposed to go on; what was given up is sent once more; each by its page."""
     pay, audit = await house.service("pay", Role.CA_OFFICER), await house.service("audit", Role.AUDITOR)

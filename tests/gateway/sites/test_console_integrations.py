@@ -109,6 +109,45 @@ async def test_a_webhook_is_proposed_decided_and_its_secret_told_once(office: Of
     assert "すでに使われています" in said(page, "alert")
 
 
+async def test_where_it_goes_is_changed_by_two(office: Office) -> None:
+    """The form has what stands there, single types that a command chose among it; what differs is proposed,
+    decided by another one, and the secret stays. What is wrong, or no change, comes back with why."""
+    ra = office.served.ra
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    other = await office.admit("second", Role.CA_OFFICER)
+    auditor = await office.admit("auditor", Role.AUDITOR)
+    chosen = {"name": "billing", "url": URL, "events": ["request.*", "certificate.issued"]}
+    await endpoints.add(ra, chosen, "test", True)
+    before = hooks.named(look(ra.database), "billing")
+    assert before is not None
+    assert (await auditor.at.get(f"{HERE}/change")).status == 403
+    page = await officer.at.get(f"{HERE}/change")
+    assert page.main.one("input", id="url").attributes["value"] == URL
+    ticked = {each.attributes["name"] for each in page.main.all("input") if "checked" in each.attributes}
+    assert ticked == {"event-request.*", "event-certificate.issued"}
+    stands = {"url": URL, **dict.fromkeys(ticked, "1"), "reason": "移転"}
+    for wrong, words in (
+        ({}, "変更された項目がありません"),
+        ({"url": "https://other.example.jp/"}, "webhooks.hosts にあるホスト"),
+        (dict.fromkeys(ticked, ""), "イベントを1つ以上"),
+    ):
+        page = await officer.at.post(f"{HERE}/change", stands | wrong)
+        assert (page.status, words in said(page, "alert")) == (422, True), page.html
+        assert page.main.one("input", id="reason").attributes["value"] == "移転"
+    moved = "https://hooks.example.jp/elsewhere"
+    page = await officer.at.post(f"{HERE}/change", stands | {"url": moved})
+    assert moved in page.main.text
+    assert "同じ内容の起案" in said(await officer.at.post(f"{HERE}/change", stands | {"url": moved}), "alert")
+    assert hooks.named(look(ra.database), "billing") == before
+    await approved(other, page)
+    after = hooks.named(look(ra.database), "billing")
+    assert after is not None
+    assert (after.url, after.events, after.sealed_secret) == (moved, before.events, before.sealed_secret)
+    await endpoints.end(ra, {"name": "billing"}, "test", True)
+    assert (await officer.at.get(f"{HERE}/change")).status == 404
+    assert (await officer.at.post(f"{HERE}/change", stands)).status == 404
+
+
 async def test_stop_takes_one_and_start_takes_two(office: Office) -> None:
     """At once, with a reason; started again by somebody else's decision; the auditor sees no button."""
     ra = office.served.ra
