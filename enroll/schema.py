@@ -195,10 +195,10 @@ CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
     WHERE state = 'queued' AND held_at IS NULL;
 CREATE INDEX mails_in_batch ON mails(batch) WHERE batch IS NOT NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';
-CREATE INDEX mails_failed ON mails(queued_at, channel, sent_at, state) WHERE state = 'failed';
-CREATE INDEX mails_left ON mails(sent_at, channel, state) WHERE sent_at IS NOT NULL;
+CREATE INDEX mails_failed ON mails(queued_at, channel, sent_at, state, kind) WHERE state = 'failed';
+CREATE INDEX mails_left ON mails(sent_at, channel, state, kind) WHERE sent_at IS NOT NULL;
 -- With what reports count: a row has the whole letter.
-CREATE INDEX mails_by_user ON mails(user_id, channel, state, sent_at, queued_at);
+CREATE INDEX mails_by_user ON mails(user_id, channel, state, sent_at, queued_at, kind);
 -- With what the list of all letters is counted.
 CREATE INDEX mails_written ON mails(created_at, state, failure, kind, channel, held_at);
 

@@ -81,7 +81,7 @@ def history(db: Transaction, seed: int) -> None:
         state = draw.choice(("queued", "sent", "failed", "cancelled"))
         row = {
             "cause": f"c{n}",
-            "kind": "pickup",
+            "kind": draw.choice(("pickup", "renewal_30", "template_test")),
             "channel": draw.choice(("mail", "postcard")),
             "state": state,
             "failure": draw.choice(("refused", "given_up", "bounced")) if state == "failed" else "",
@@ -141,7 +141,7 @@ def _meant(name: str, row: dict[str, Any], at: int) -> Iterator[tuple[int | None
     if name == "issuance":
         by_program = row["kind"] == "renewal" and row["door"] == "protocol"
         yield row["issued_at"], "renewal_protocol" if by_program else row["kind"]
-    if name == "bounces" and row["channel"] == "mail":
+    if name == "bounces" and row["channel"] == "mail" and row["kind"] != "template_test":
         yield row["sent_at"], "bounced" if row["state"] == "failed" else "sent"
         if row["sent_at"] is None and row["state"] == "failed":
             yield row["queued_at"], "refused"
