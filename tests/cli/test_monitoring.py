@@ -55,6 +55,14 @@ def test_every_metric_is_exported() -> None:
             assert grows is (kind != "gauge"), expression
 
 
+def test_the_work_of_operators_is_on_the_dashboard() -> None:
+    """Whatever is exported of jobs, proposals and operators has a panel."""
+    shown = {name for panel in _panels() for each in panel["targets"] for name in _NAME.findall(each["expr"])}
+    work = {each for each in MEANINGS if re.match("sekisho_(jobs|proposals|operators)", each)}
+    assert len(work) >= 5
+    assert work <= shown
+
+
 def test_a_metric_that_is_not_there_is_noticed() -> None:
     """The twin: a name that nobody exports, and a histogram's parts."""
     assert _family("sekisho_mails_forgotten") not in MEANINGS
