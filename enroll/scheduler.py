@@ -18,7 +18,7 @@ from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
 from enroll.noticing import due_notice, wanted
-from enroll.operators import asking
+from enroll.operators import asking, ending
 from enroll.postcards import keeping
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
@@ -77,6 +77,7 @@ async def tick(ra: RegistrationAuthority) -> None:
     await ra.workers.run_in_thread(ra.database.scrub)
     await end_renewed(ra)
     await asking.expire(ra)
+    await ending.remind(ra)
     await keeping.end_old(ra)
     await notify(ra, day_of(ra.now()))
     await outbox.tell_of_ends(ra)

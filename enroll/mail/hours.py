@@ -27,6 +27,7 @@ PACE: dict[Kind, Pace] = {
     "ca_ending": Pace.BY_DAY,
     "operator_code": Pace.AT_ONCE,
     "break_glass": Pace.AT_ONCE,
+    "operator_ending": Pace.NOTICE,
     "proposal_expired": Pace.BY_DAY,
 }
 

@@ -270,6 +270,26 @@ def proposal_expired(
     _to_operator(db, ra, "proposal_expired", number, mail, {"to": to, **proposal}, language, at)
 
 
+def operator_ending(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    to: str,
+    mail: str,
+    language: Language,
+    ending: Mapping[str, str],
+    cause: str,
+    at: int,
+) -> None:
+    """Tells an operator, or whoever looks after a service, that its last certificate ends. ``ending``: name,
+    day, days and service."""
+    _to_operator(db, ra, "operator_ending", cause, mail, {"to": to, **ending}, language, at)
+
+
+def cause_of_ending(cause: str) -> str:
+    """What `operator_ending` is sent for, once."""
+    return f"operator_ending:{cause}"
+
+
 def _to_operator(
     db: Transaction,
     ra: RegistrationAuthority,

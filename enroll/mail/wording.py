@@ -45,6 +45,7 @@ OFFERED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ca_ending": (*_AROUND, "ca", "day", "days", "short"),
         "operator_code": (*_AROUND, "name", "code", "until", "url"),
         "break_glass": (*_AROUND, "number", "who", "role", "reason", "until", "due"),
+        "operator_ending": (*_AROUND, "name", "day", "days", "service"),
         "proposal_expired": (*_AROUND, "number", "what", "about", "until"),
     }
 )
@@ -70,6 +71,7 @@ SAMPLES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "issue_password": (MASK, MASK),
         "login_password": (MASK, MASK),
         "code": (MASK, MASK),
+        "service": ("", ""),
         "password_by": ("「はがき」で", "by postcard"),
         "admin": ("管理 花子", "Hanako Kanri"),
         "days": ("7", "7"),

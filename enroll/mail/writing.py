@@ -39,6 +39,7 @@ Kind = Literal[
     "ca_ending",
     "operator_code",
     "break_glass",
+    "operator_ending",
     "proposal_expired",
     "template_test",
 ]
@@ -60,6 +61,7 @@ TEMPLATES: dict[Kind, str] = {
     "ca_ending": "ca_ending.txt",
     "operator_code": "operator_code.txt",
     "break_glass": "break_glass.txt",
+    "operator_ending": "operator_ending.txt",
     "proposal_expired": "proposal_expired.txt",
 }
 #: What every letter begins and ends with.

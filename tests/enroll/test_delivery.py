@@ -252,7 +252,7 @@ async def test_the_issue_password_can_come_through_the_administrator(ra):
 
 
 #: Letters to whoever works here.
-OUR_OWN = ("ca_ending", "operator_code", "break_glass", "proposal_expired")
+OUR_OWN = ("ca_ending", "operator_code", "break_glass", "operator_ending", "proposal_expired")
 _SAMPLE = (
     *("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name", "not_after"),
     *("until", "moment", "password_by", "admin", "operator", "telephone", "left", "days", "members"),

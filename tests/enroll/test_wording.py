@@ -110,6 +110,7 @@ def _every(db: Transaction, ra: RegistrationAuthority) -> dict[str, Callable[[],
         other = replace(organisation, issue_password_by=channel)
         return lambda: occasions.pickup_notice(db, ra, user, other, named, "PASS", at)
 
+    ending = dict.fromkeys(("name", "day", "days", "service"), "x")
     glass = dict.fromkeys(("number", "who", "role", "reason", "until", "due"), "x")
     proposal = dict.fromkeys(("number", "what", "about", "until"), "x")
     return {
@@ -126,6 +127,7 @@ def _every(db: Transaction, ra: RegistrationAuthority) -> dict[str, Callable[[],
         "ca_ending": lambda: occasions.ca_ending(db, ra, Warned("1", "CA", SHORT, at), at),
         "operator_code": lambda: occasions.operator_code(db, ra, "n", "to", "o@example.jp", "C", "ja", at),
         "break_glass": lambda: occasions.break_glass(db, ra, *op, glass, at),
+        "operator_ending": lambda: occasions.operator_ending(db, ra, *op, ending, "1", at),
         "proposal_expired": lambda: occasions.proposal_expired(db, ra, *op, proposal, at),
     }
 

@@ -79,6 +79,7 @@ LETTERS: Mapping[str, Text] = MappingProxyType(
         "operator_code": ("登録用コード（運用者宛て）", "one-time code (to an operator)"),
         "break_glass": ("非常時の権限のお知らせ（監査担当宛て）", "break-glass (to auditors)"),
         "template_test": ("文面のテスト（運用者宛て）", "test of a template (to an operator)"),
+        "operator_ending": ("証明書の期限のお知らせ（運用者宛て）", "a certificate ends (to an operator)"),
         "proposal_expired": ("起案の期限切れ（運用者宛て）", "proposal expired (to an operator)"),
     }
 )

@@ -337,6 +337,7 @@ TEMPLATES: Mapping[str, Text] = MappingProxyType(
         "ca_ending": ("認証局の期限のお知らせ（運用者宛て）", "A CA ends (to operators)"),
         "operator_code": ("登録用コード（運用者宛て）", "One-time code (to an operator)"),
         "break_glass": ("非常時の権限のお知らせ（監査担当宛て）", "Break-glass (to auditors)"),
+        "operator_ending": ("証明書の期限のお知らせ（運用者宛て）", "A certificate ends (to an operator)"),
         "proposal_expired": ("起案の期限切れ（運用者宛て）", "Proposal expired (to an operator)"),
     }
 )

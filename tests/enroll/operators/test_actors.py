@@ -16,9 +16,10 @@ from tests.looking import look
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
-def someone(name, *roles, account="", at=1, kind="person"):
+def someone(name, *roles, account="", at=1, kind="person", mail="", **more):
     return store.Operator(
-        0, name, name, kind, tuple(map(Role, roles)), "", account or name, f"handle-{name}", at, "test"
+        *(0, name, name, kind, tuple(map(Role, roles)), mail, account or name, f"handle-{name}", at, "test"),
+        **more,
     )
 
 

@@ -282,6 +282,7 @@ async def test_each_mail_that_people_get_is_named(served):
             "break_glass",
             "ca_ending",
             "operator_code",
+            "operator_ending",
             "proposal_expired",
             "issue_password",
         ):  # to operators; on paper
