@@ -3,26 +3,27 @@ knows it.
 
 Work is a plain function (``ca/storage.py``) and the driver, asyncpg, is asynchronous: each work runs in a
 greenlet of its own, which gives way while the server is at it. All of them run in one thread with a loop of
-its own, so that callers with and without a loop are served alike. What writes is SERIALIZABLE and runs again
-when it had to give way; what only reads sees one snapshot.
+its own, so that callers with and without a loop are served alike. What only reads sees one snapshot. What
+writes is READ COMMITTED, holds what it reads (``ca/dialect.py``), and runs again when it had to give way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 from greenlet import getcurrent, greenlet
 
+from ca.dialect import held_in_postgresql, in_postgresql
 from ca.errors import ConfigError
 from ca.storage import (
     Gathered,
@@ -54,8 +55,26 @@ _PAUSE = 0.002
 # Seconds between two looks whether others have committed.
 _LOOK = 0.5
 
+# A commit that came to nothing, and one of which nobody knows, in our words.
+_UNDONE, _UNKNOWN = "UNDONE", "UNKNOWN"
 # A transaction gave way to another (serialization_failure, deadlock_detected); it is run again.
-_CONFLICT = frozenset({"40001", "40P01"})
+_CONFLICT = frozenset({"40001", "40P01", _UNDONE})
+# A row came, or went, between two of its statements (unique_violation, foreign_key_violation): run again it
+# sees what is there. So many times at most, since what is there for good it meets each time.
+_MET = frozenset({"23505", "23503"})
+_MEETINGS = 2
+# By these a COMMIT is refused, and nothing of it is done. After any other error nobody knows.
+_NOT_COMMITTED = ("22", "23", "25", "40001", "40P01")
+# Seconds in which the server has to say whether it has committed: it may be on its way up again.
+_ASKED = 20
+# No commit finds this mark and goes on.
+_NEVER = -1
+# Seconds that a mark is kept by who uses it, and days until one that nobody uses is taken away.
+_MARKED, _UNMARKED = 86_400, 30
+_UNTOLD = (
+    "did not say whether it has committed what was asked for last, and cannot be asked; see that it runs"
+    " (pg_isready), and look up what became of it before it is asked for again"
+)
 # Classes of SQLSTATE -> what is wrong with the server, and what to do. Any other is a fault of ours.
 _TROUBLE = {
     "08": "cannot be reached; see that it runs: pg_isready",
@@ -86,6 +105,19 @@ def _ours(error: BaseException) -> StorageError:
     if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError):
         trouble = None if isinstance(error, asyncpg.DataError) else _UNREACHED
     return StorageError(str(error), name) if trouble is None else StorageTrouble(str(error), name, trouble)
+
+
+class _Gone(StorageTrouble):
+    """The connection was lost, and nothing had been committed by it."""
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """One with a row of `commit_marks`, in which each of its commits leaves a number: ``mark`` is the last
+    one's. ``marked_at``: when it was given that row, by the machine's own clock."""
+
+    slot = 0
+    mark = 0
+    marked_at = 0.0
 
 
 class _Greenlet(greenlet):  # type: ignore[misc]
@@ -121,12 +153,13 @@ async def _run(work: Work[T], transaction: _Transaction) -> T:
 class _Transaction:
     """A transaction on a connection that somebody else begins and ends."""
 
-    __slots__ = ("connection", "gathered", "notes")
+    __slots__ = ("connection", "gathered", "notes", "wrote")
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
         self.notes: list[Note] = []
         self.gathered = Gathering()
+        self.wrote = False
 
     def note(self, kind: str, /, **facts: Any) -> None:
         self.notes.append((kind, facts))
@@ -138,19 +171,24 @@ class _Transaction:
         self.gathered.settle(self)
 
     def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
-        text, names = in_postgresql(statement)
+        text, names = self._text(statement)
         status = self._ask(self.connection.execute(text, *map(values.__getitem__, names)))
         return int(status.rpartition(" ")[2]) if status[-1:].isdigit() else 0
 
     def one(self, statement: str, values: Values = {}, /) -> Row | None:  # noqa: B006
-        text, names = in_postgresql(statement)
+        text, names = self._text(statement)
         row: Row | None = self._ask(self.connection.fetchrow(text, *map(values.__getitem__, names)))
         return row
 
     def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
-        text, names = in_postgresql(statement)
+        text, names = self._text(statement)
         found: Sequence[Row] = self._ask(self.connection.fetch(text, *map(values.__getitem__, names)))
         return found
+
+    def _text(self, statement: str) -> tuple[str, tuple[str, ...]]:
+        text, names, writes = held_in_postgresql(statement)
+        self.wrote |= writes
+        return text, names
 
     def _ask(self, awaitable: Awaitable[T]) -> T:
         try:
@@ -166,6 +204,9 @@ class _Reader(_Transaction):
 
     def gather(self, write: Gathered, row: Any, /) -> None:
         write(self, [row])
+
+    def _text(self, statement: str) -> tuple[str, tuple[str, ...]]:
+        return in_postgresql(statement)
 
 
 class _Blocking(_Reader):
@@ -229,7 +270,7 @@ class PostgresSource:
 
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 class Database:
@@ -333,6 +374,8 @@ class Database:
         others = asyncio.all_tasks() - {asyncio.current_task(), self._looking}
         await asyncio.gather(self._looking, *others, return_exceptions=True)
         for connection in self._idle:
+            with suppress(*_FAILED):
+                await connection.execute(f"DELETE FROM commit_marks WHERE slot = {connection.slot}")
             await connection.close()
         self._idle.clear()
 
@@ -357,6 +400,9 @@ class Database:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
+        return await self._made()
+
+    async def _made(self) -> asyncpg.Connection:
         return await _connect(self._url)
 
     async def _put(self, connection: asyncpg.Connection) -> None:
@@ -371,54 +417,125 @@ class Database:
                 raise _ours(error) from error
             try:
                 return await use(connection)
-            except _FAILED as error:
-                raise _ours(error) from error
+            except (*_FAILED, StorageTrouble) as error:
+                found = _ours(error)
+                if connection.is_closed() and found.name != _UNKNOWN:
+                    raise _Gone(str(found), found.name, _UNREACHED) from error
+                raise found from error
             finally:
                 await self._put(connection)
 
     async def _reading(self, work: Work[T]) -> T:
         async def use(connection: asyncpg.Connection) -> T:
-            await connection.execute(_READ)
             try:
+                await connection.execute(_READ)
                 return await _run(work, _Reader(connection))
             finally:
                 await _over(connection, "COMMIT")
 
-        return await self._on_connection(use)
+        return await self._again(use)
 
     async def _writing(self, work: Work[T]) -> T:
         async def use(connection: asyncpg.Connection) -> T:
             transaction = _Transaction(connection)
-            await connection.execute(_WRITE)
+            await _marked(connection)
             try:
+                await connection.execute(_WRITE)
                 found = await _run(_settled(work), transaction)
                 if self._journal is not None and transaction.notes:
                     await self._commit_told(transaction, self._journal)
                 else:
-                    await connection.execute("COMMIT")
+                    await self._commit(transaction)
             except BaseException:
                 await _over(connection, "ROLLBACK")
                 raise
             self._committed += 1
             return found
 
-        pause = _PAUSE
+        return await self._again(use)
+
+    async def _again(self, use: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        """Does it, and again where it has come to nothing by what others did: a conflict, a row that came or
+        went between two statements of ours, a connection that was lost before the commit."""
+        pause, met = _PAUSE, 0
         for _ in range(_TRIES - 1):
             try:
                 return await self._on_connection(use)
             except StorageError as error:
-                if error.name not in _CONFLICT:
+                if error.name in _MET or isinstance(error, _Gone):
+                    # What is there for good is met again, and so is a server that is gone.
+                    met += 1
+                    if met > _MEETINGS:
+                        raise
+                    if isinstance(error, _Gone):
+                        self._let_go_of_idle()
+                elif error.name not in _CONFLICT:
                     raise
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             pause *= 2
         return await self._on_connection(use)
+
+    def _let_go_of_idle(self) -> None:
+        """A server that let go of one connection has let go of the others."""
+        for connection in self._idle:
+            connection.terminate()
+        self._idle.clear()
 
     async def _commit_told(self, transaction: _Transaction, journal: Recorder) -> None:
         """Commits what the journal has to tell of first; one at a time is between the two."""
         async with self._telling:
             done = await _run(lambda db: journal.record(db, transaction.notes), transaction)
-            await transaction.connection.execute("COMMIT")
+            await self._commit(transaction)
             done()
+
+    async def _commit(self, transaction: _Transaction) -> None:
+        """Commits. Where no answer comes it finds out what became of it; one that came to nothing is a
+        conflict."""
+        connection = transaction.connection
+        if not transaction.wrote:
+            await connection.execute("COMMIT")
+            return
+        mark = connection.mark + 1
+        try:
+            await connection.execute(
+                f"UPDATE commit_marks SET mark = CASE mark WHEN {connection.mark} THEN {mark} END, at = now()"
+                f" WHERE slot = {connection.slot}; COMMIT"
+            )
+        except _FAILED as error:
+            if (getattr(error, "sqlstate", None) or "").startswith(_NOT_COMMITTED):
+                raise
+            connection.terminate()
+            if not await self._was_committed(connection.slot, mark):
+                raise StorageError("the commit came to nothing", _UNDONE) from error
+        connection.mark = mark
+
+    async def _was_committed(self, slot: int, mark: int) -> bool:
+        """Whether a commit was made whose answer was lost. If not it never will be, be it on its way still:
+        the mark that it has to find is another one by then. StorageTrouble if nobody can say."""
+        ends, pause = time.monotonic() + _ASKED, _PAUSE
+        while True:
+            try:
+                connection = await self._made()
+                try:
+                    async with connection.transaction():
+                        found = await connection.fetchval(
+                            "SELECT mark FROM commit_marks WHERE slot = $1 FOR UPDATE", slot, timeout=_CONNECT
+                        )
+                        if found == mark - 1:
+                            await connection.execute(
+                                f"UPDATE commit_marks SET mark = {_NEVER} WHERE slot = {slot}"
+                            )
+                finally:
+                    connection.terminate()
+            except _FAILED as error:
+                if time.monotonic() > ends:
+                    raise StorageTrouble(str(error), _UNKNOWN, _UNTOLD) from error
+            else:
+                if found is None:
+                    raise StorageTrouble(f"no mark {slot}", _UNKNOWN, _UNTOLD)
+                return bool(found == mark)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.5)
 
 
 def _settled(work: Work[T]) -> Work[T]:
@@ -432,6 +549,15 @@ def _settled(work: Work[T]) -> Work[T]:
     return both
 
 
+async def _marked(connection: asyncpg.Connection) -> None:
+    """Sees to it that what is committed by this connection leaves a mark."""
+    now = time.monotonic()
+    if connection.slot and now - connection.marked_at < _MARKED:
+        return
+    connection.slot = await connection.fetchval("INSERT INTO commit_marks (mark) VALUES (0) RETURNING slot")
+    connection.mark, connection.marked_at = 0, now
+
+
 async def _over(connection: asyncpg.Connection, statement: str) -> None:
     """Ends a transaction that nothing hangs on; a connection that cannot even do that is let go of."""
     try:
@@ -443,6 +569,7 @@ async def _over(connection: asyncpg.Connection, statement: str) -> None:
 async def _connect(url: str) -> asyncpg.Connection:
     connection = await asyncpg.connect(
         url,
+        connection_class=_Connection,
         timeout=_CONNECT,
         command_timeout=_STATEMENT + 5,
         statement_cache_size=512,
@@ -470,6 +597,10 @@ def _number(text: str) -> int | float:
 _LEDGER = (
     'CREATE TABLE IF NOT EXISTS schema_steps (room TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL,'
     " at BIGINT NOT NULL, PRIMARY KEY (room, name))"
+)
+_MARKS = (
+    "CREATE TABLE IF NOT EXISTS commit_marks (slot BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
+    " mark BIGINT NOT NULL, at TIMESTAMPTZ NOT NULL DEFAULT now())"
 )
 _ROOM, _LOCK = "*", "lock"
 
@@ -518,31 +649,13 @@ async def _migrate(url: str, schemas: Sequence[Schema]) -> None:
 async def _make_ledger(connection: asyncpg.Connection) -> None:
     # IF NOT EXISTS does not hold against a node that makes it in the same moment; then it is there.
     there = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
-    with suppress(*there):
-        await connection.execute(_LEDGER)
+    for table in (_LEDGER, _MARKS):
+        with suppress(*there):
+            await connection.execute(table)
+    await connection.execute(f"DELETE FROM commit_marks WHERE at < now() - interval '{_UNMARKED} days'")
     await connection.execute(
         "INSERT INTO schema_steps VALUES ($1, $2, 0) ON CONFLICT (room, name) DO NOTHING", _ROOM, _LOCK
     )
-
-
-# A string, a quoted name, a comment, a cast, or a parameter.
-_PIECE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|::|:([A-Za-z_][A-Za-z_0-9]*)")
-
-
-@lru_cache(maxsize=2_048)
-def in_postgresql(statement: str) -> tuple[str, tuple[str, ...]]:
-    """A statement with ``$1`` in place of ``:name``, and the names in the order of those numbers."""
-    names: list[str] = []
-
-    def numbered(found: re.Match[str]) -> str:
-        name = found[1]
-        if name is None:
-            return found[0]
-        if name not in names:
-            names.append(name)
-        return f"${names.index(name) + 1}"
-
-    return _PIECE.sub(numbered, statement), tuple(names)
 
 
 _TABLE = re.compile(r"(\s*--[^\n]*\n)*\s*(CREATE|ALTER) TABLE\b")

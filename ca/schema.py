@@ -158,6 +158,8 @@ SCHEMA = Schema(
                 "INSERT INTO counters (name, value) VALUES ('changes', 0)",
                 # Turns of the emergency stop, whose state is a sealed file.
                 "INSERT INTO counters (name, value) VALUES ('stops', 0)",
+                # Who changes which of the issuing CAs issues (`ca.store.take_turns`).
+                "INSERT INTO counters (name, value) VALUES ('generations', 0)",
                 _CRLS,
                 _CLOCK,
                 _ANSWERS,

@@ -24,6 +24,22 @@ Note = tuple[str, Mapping[str, Any]]
 CACHE_MIB = 64
 
 
+# How a write holds the rows that a SELECT of its gives: the statement's last word. Without one nobody else
+# changes or holds them until the write has ended.
+#: The same, said aloud: what the statement counts, merges or asks of other rows is only looked at.
+ALONE = " /* alone */"
+#: As ALONE, but rows that somebody else holds are passed over: a queue.
+UNTAKEN = " /* untaken */"
+#: Not at all: what rests on them is checked by the statement that writes, or held by another row.
+LOOK = " /* look */"
+
+
+def together(*tables: str) -> str:
+    """The word by which nobody changes rows of these tables, but others may hold them too: what many rely on
+    and few change. Rows of the statement's other tables are held as by ``ALONE``."""
+    return f" /* together: {' '.join(tables)} */"
+
+
 class Row(Protocol):
     """A row: values by name or position, and by ``**row``. Iterating it gives the values in order."""
 
@@ -34,7 +50,13 @@ class Row(Protocol):
 
 
 class Transaction(Protocol):
-    """What work is given. It ends with the work, and what it read is one consistent state."""
+    """What work is given. It ends with the work.
+
+    What a read sees is one state. What a write sees is what is committed by then, and holds: a row that a
+    SELECT of its gave is not changed by others until the write has ended, unless the statement says ``LOOK``.
+    That is said of rows; that there are none, or no more, or how many, a write knows only from a row that
+    whoever adds one holds as well.
+    """
 
     def execute(self, statement: str, values: Values = ..., /) -> int:
         """Carries a change out and returns how many rows it changed."""
@@ -122,6 +144,9 @@ class Storage(Protocol):
     Work is a plain function of a transaction. It may be run again from its beginning (an engine that many
     share gives way in a conflict), so it does nothing outside its transaction; and whatever has to be the
     same in each run (a token, a serial, a moment) is drawn before it.
+
+    A commit that was asked for, and whose answer was lost on its way, is looked up: it was made, and the work
+    is done, or it was not, and the work is run again. If nobody can be asked, StorageTrouble says so.
     """
 
     @property

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ca.keys import spki_sha256
 from ca.naming import NOTHING, Naming
 from ca.revocation import RevocationStatus
-from ca.storage import Row, Transaction, Values, inserting
+from ca.storage import LOOK, Row, Transaction, Values, inserting
 from ca.timekeeping import Known, Reading
 
 Status = Literal["reserved", "issued", "held", "revoked"]
@@ -211,7 +211,7 @@ def certificate_status(db: Transaction, fingerprint: str) -> RevocationStatus:
     """What the index says about a presented certificate. Cheap: one look-up in one index."""
     row = db.one(
         "SELECT c.status, g.distrusted_at FROM certificates c"
-        " LEFT JOIN generations g ON g.issuer_id = c.issuer_id WHERE c.fingerprint = :fingerprint",
+        f" LEFT JOIN generations g ON g.issuer_id = c.issuer_id WHERE c.fingerprint = :fingerprint{LOOK}",
         {"fingerprint": fingerprint},
     )
     if row is None:
@@ -231,7 +231,7 @@ def reserved_unsigned(db: Transaction, before_at: int | None = None) -> list[Res
     """Reservations without a certificate, oldest first: what a crash left, to be signed again."""
     rows = db.rows(
         "SELECT template, tbs FROM certificates WHERE status = 'reserved' AND reserved_at <= :reserved_at"
-        " ORDER BY reserved_at",
+        f" ORDER BY reserved_at{LOOK}",
         {"reserved_at": 2**62 if before_at is None else before_at},
     )
     return [_reservation(*row) for row in rows]
@@ -256,7 +256,7 @@ def list_page(
 
 def held(db: Transaction) -> list[str]:
     """The serials of all certificates that are held."""
-    return [row[0] for row in db.rows("SELECT serial FROM certificates WHERE status = 'held'")]
+    return [row[0] for row in db.rows(f"SELECT serial FROM certificates WHERE status = 'held'{LOOK}")]
 
 
 def changed_since(db: Transaction, number: int, limit: int = 1000) -> list[Change]:
@@ -271,15 +271,18 @@ def changed_since(db: Transaction, number: int, limit: int = 1000) -> list[Chang
 
 def last_change(db: Transaction) -> int:
     """The highest number of a change so far; 0 if none."""
-    row = db.one("SELECT coalesce(max(change_number), 0) FROM certificates WHERE change_number IS NOT NULL")
+    row = db.one(
+        f"SELECT coalesce(max(change_number), 0) FROM certificates WHERE change_number IS NOT NULL{LOOK}"
+    )
     assert row is not None
     return int(row[0])
 
 
 def known_time(db: Transaction) -> Known:
     """What the database knows of the time. Two look-ups by key."""
-    row = db.one("SELECT wall_at, awake, boot, confirmed_row FROM clock")
-    newest = db.one("SELECT number, reserved_at FROM certificates ORDER BY number DESC LIMIT 1")
+    # Whoever writes what rests on them asks again, and neither goes back.
+    row = db.one(f"SELECT wall_at, awake, boot, confirmed_row FROM clock{LOOK}")
+    newest = db.one(f"SELECT number, reserved_at FROM certificates ORDER BY number DESC LIMIT 1{LOOK}")
     confirmed = row[3] if row is not None else 0
     newest_at = newest[1] if newest is not None and newest[0] > confirmed else 0
     return Known(None if row is None else Reading(row[0], row[1], row[2]), newest_at)
@@ -303,14 +306,16 @@ def confirm_tick(db: Transaction, reading: Reading) -> None:
 
 def count_by_status(db: Transaction) -> dict[str, int]:
     """How many certificates are in each status. Reads the whole table: for reports, not for requests."""
-    return {row[0]: row[1] for row in db.rows("SELECT status, count(*) FROM certificates GROUP BY status")}
+    return {
+        row[0]: row[1] for row in db.rows(f"SELECT status, count(*) FROM certificates GROUP BY status{LOOK}")
+    }
 
 
 def count_alive(db: Transaction, issuer_id: str, at: int) -> int:
     """How many certificates of an issuer are good at a moment. Reads the whole table, as above."""
     row = db.one(
         "SELECT count(*) FROM certificates"
-        " WHERE issuer_id = :issuer_id AND status = 'issued' AND not_after_at > :at",
+        f" WHERE issuer_id = :issuer_id AND status = 'issued' AND not_after_at > :at{LOOK}",
         {"issuer_id": issuer_id, "at": at},
     )
     assert row is not None
@@ -320,7 +325,7 @@ def count_alive(db: Transaction, issuer_id: str, at: int) -> int:
 def last_end(db: Transaction, issuer_id: str) -> int:
     """When the last certificate of an issuer ends, or did, whatever became of it; 0 if it has none."""
     row = db.one(
-        "SELECT coalesce(max(not_after_at), 0) FROM certificates WHERE issuer_id = :issuer_id",
+        f"SELECT coalesce(max(not_after_at), 0) FROM certificates WHERE issuer_id = :issuer_id{LOOK}",
         {"issuer_id": issuer_id},
     )
     assert row is not None
@@ -334,6 +339,13 @@ def end_of(db: Transaction, issuer_id: str, serial: str) -> int | None:
         {"serial": serial, "issuer_id": issuer_id},
     )
     return None if row is None else int(row[0])
+
+
+def take_turns(db: Transaction, at: str) -> None:
+    """In a write: whoever else asks for the same has his turn when this one has ended. For what rests on
+    which rows there are, where no row is held by all who add one. ``at``: a row of counters that counts
+    nothing."""
+    assert db.one("SELECT value FROM counters WHERE name = :name", {"name": at}) is not None
 
 
 def stop_number(db: Transaction) -> int:

@@ -26,6 +26,8 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
 _ACTOR = "scheduler"
+# Which one issues is said by the rows of all: whoever changes one is alone with them.
+_TURNS = "generations"
 #: Those whose certificates people may have, and come in with.
 IN_HANDS = frozenset({State.ISSUING, State.EARLIER, State.RETURNING, State.RETIRED})
 #: Those whose certificates are let in, or will be: what networks have to know beforehand.
@@ -191,6 +193,7 @@ async def change(
     """
 
     def work(db: Transaction) -> State:
+        ca.store.take_turns(db, _TURNS)
         found = at_now(db, ra)
         _settle(db, ra, found, actor)
         found = at_now(db, ra)
@@ -207,8 +210,13 @@ async def change(
 
 async def begin_due(ra: RegistrationAuthority) -> None:
     """Writes down which ones have begun to issue. Nothing depends on when."""
+
+    def work(db: Transaction) -> None:
+        ca.store.take_turns(db, _TURNS)
+        _settle(db, ra, at_now(db, ra), _ACTOR)
+
     if await ra.database.read(lambda db: bool(_begun(at_now(db, ra)))):
-        await ra.database.write(lambda db: _settle(db, ra, at_now(db, ra), _ACTOR))
+        await ra.database.write(work)
 
 
 async def end_due(ra: RegistrationAuthority) -> list[str]:
@@ -218,6 +226,7 @@ async def end_due(ra: RegistrationAuthority) -> list[str]:
     def work(db: Transaction) -> list[str]:
         if timekeeping.doubt_now(ra, db) is not None:
             return []
+        ca.store.take_turns(db, _TURNS)
         found, names = at_now(db, ra), []
         for row in _ended(db, found, now):
             names.append(ra.authority.issuer(row.issuer_id).common_name)

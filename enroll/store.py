@@ -15,7 +15,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from ca.storage import Transaction, inserting_many
+from ca.storage import LOOK, Transaction, inserting_many
 from enroll.audit import BEGINNING, Line, Said, placed, said
 from enroll.people.store import (
     THEFT,
@@ -173,10 +173,7 @@ __all__ = (
 Db = Transaction
 # Lines of the audit trail that one statement writes at most.
 _AT_ONCE = 32
-_COUNT = (
-    "UPDATE counters SET value = value + :count WHERE name = 'audit'"
-    " RETURNING value, (SELECT hash FROM audit WHERE id = counters.value - :count) AS before"
-)
+_COUNT = "UPDATE counters SET value = value + :count WHERE name = 'audit' RETURNING value"
 
 # -- audit and throttles -------------------------------------------------------------------------
 
@@ -193,9 +190,10 @@ def _write_audit(db: Db, lines: Sequence[Said]) -> None:
         some = lines[first : first + _AT_ONCE]
         counted = db.one(_COUNT, {"count": len(some)})
         assert counted is not None
+        number = int(counted["value"]) - len(some) + 1
+        # Asked for by itself: while the counter was not ours somebody else was about to write that line.
         # Of lines that were retired the last one's hash is told by the line that says so.
-        previous = str(counted["before"] or BEGINNING)
-        made = placed(some, int(counted["value"]) - len(some) + 1, previous)
+        made = placed(some, number, audit_hash(db, number - 1) or BEGINNING)
         statement, names = _inserting_audit(len(some))
         values = chain.from_iterable(each.__dict__.values() for each in made)
         db.execute(statement, dict(zip(names, values, strict=True)))
@@ -210,7 +208,7 @@ def audit_lines(db: Db, after: int, limit: int) -> list[Line]:
     """So many lines after a number, oldest first."""
     db.settle()
     found = db.rows(
-        f"SELECT {_LINE} FROM audit WHERE id > :after ORDER BY id LIMIT :limit",
+        f"SELECT {_LINE} FROM audit WHERE id > :after ORDER BY id LIMIT :limit{LOOK}",
         {"after": after, "limit": limit},
     )
     return [Line(*row) for row in found]
@@ -219,7 +217,7 @@ def audit_lines(db: Db, after: int, limit: int) -> list[Line]:
 def audit_counted(db: Db) -> int:
     """How many lines were written, ever."""
     db.settle()
-    row = db.one("SELECT value FROM counters WHERE name = 'audit'")
+    row = db.one(f"SELECT value FROM counters WHERE name = 'audit'{LOOK}")
     assert row is not None
     return int(row[0])
 
@@ -227,7 +225,7 @@ def audit_counted(db: Db) -> int:
 def audit_hash(db: Db, number: int) -> str | None:
     """The hash of a line that is there."""
     db.settle()
-    row = db.one("SELECT hash FROM audit WHERE id = :id", {"id": number})
+    row = db.one(f"SELECT hash FROM audit WHERE id = :id{LOOK}", {"id": number})
     return None if row is None else str(row[0])
 
 
@@ -251,7 +249,7 @@ def retire_audit(db: Db, until: int) -> None:
 def audit_before(db: Db, at: int) -> int:
     """The last of the lines at the beginning that are all older than a moment; 0 if there is none."""
     db.settle()
-    first = db.one("SELECT min(id) FROM audit WHERE at >= :at", {"at": at})
+    first = db.one(f"SELECT min(id) FROM audit WHERE at >= :at{LOOK}", {"at": at})
     if first is not None and first[0] is not None:
         return int(first[0]) - 1
     return audit_counted(db)
@@ -275,12 +273,12 @@ def last_login(db: Db, user_id: str) -> LastLogin:
     db.settle()
     row = db.one(
         "SELECT id, at, detail FROM audit WHERE subject = :user_id AND action = 'login'"
-        " ORDER BY at DESC, id DESC LIMIT 1",
+        f" ORDER BY at DESC, id DESC LIMIT 1{LOOK}",
         {"user_id": user_id},
     )
     failed = db.one(
         "SELECT count(*) AS n FROM audit WHERE subject = :user_id AND action = 'login.refused'"
-        " AND id > :number",
+        f" AND id > :number{LOOK}",
         {"user_id": user_id, "number": row["id"] if row else 0},
     )
     address = str(json.loads(row["detail"] or "{}").get("address", "")) if row else ""
@@ -292,7 +290,7 @@ def submitted_by(db: Db, request_id: str) -> str | None:
     db.settle()
     row = db.one(
         "SELECT actor FROM audit WHERE subject = :request_id AND action = 'enrollment.submit'"
-        " ORDER BY id DESC LIMIT 1",
+        f" ORDER BY id DESC LIMIT 1{LOOK}",
         {"request_id": request_id},
     )
     return None if row is None else str(row["actor"])
@@ -303,7 +301,7 @@ def audit_page(db: Db, subject: str | None, limit: int) -> list[dict[str, Any]]:
     db.settle()
     where = "WHERE subject = :subject" if subject is not None else ""
     found = db.rows(
-        f"SELECT * FROM audit {where} ORDER BY id DESC LIMIT :limit",
+        f"SELECT * FROM audit {where} ORDER BY id DESC LIMIT :limit{LOOK}",
         {"subject": subject, "limit": limit},
     )
     return [{**row, "detail": json.loads(row["detail"] or "{}")} for row in found]
@@ -321,15 +319,17 @@ def failures(db: Db, key: str, since: int, at: int) -> tuple[int, int]:
     return (0, 0) if row is None else (row["failures"], row["since_at"])
 
 
-def record_failure(db: Db, key: str, at: int, since: int) -> None:
-    """Counts a failed attempt; a period that ended starts anew."""
-    db.execute(
+def record_failure(db: Db, key: str, at: int, since: int) -> tuple[int, int]:
+    """Counts a failed attempt; a period that ended starts anew. How many there are by now, and since when."""
+    row = db.one(
         "INSERT INTO throttles (key, failures, since_at) VALUES (:key, 1, :at) ON CONFLICT (key) DO"
         " UPDATE SET"
         f" failures = CASE WHEN {_OPEN} THEN throttles.failures + 1 ELSE 1 END,"
-        f" since_at = CASE WHEN {_OPEN} THEN throttles.since_at ELSE :at END",
+        f" since_at = CASE WHEN {_OPEN} THEN throttles.since_at ELSE :at END RETURNING failures, since_at",
         {"key": key, "at": at, "since": since},
     )
+    assert row is not None
+    return int(row[0]), int(row[1])
 
 
 _OPEN = "throttles.since_at > :since AND throttles.since_at <= :at"

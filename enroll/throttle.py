@@ -65,12 +65,12 @@ def claim(db: Transaction, ra: RegistrationAuthority, attempt: Attempt) -> None:
 
     Raises Refusal("throttled", at=when to try again) when a counter has reached its limit.
     """
-    locked = until(db, ra, attempt)
-    if locked:
-        raise Refusal("throttled", at=locked)
     now, period = ra.now(), ra.settings.attempt_seconds
-    for key in attempt.limits(ra.settings.attempts):
-        store.record_failure(db, key, now, now - period)
+    for key, limit in attempt.limits(ra.settings.attempts).items():
+        # Counted first: of a key that nobody has counted yet there is no row to hold. A refusal undoes it.
+        count, since_at = store.record_failure(db, key, now, now - period)
+        if count > limit:
+            raise Refusal("throttled", at=since_at + period)
 
 
 def until(db: Transaction, ra: RegistrationAuthority, attempt: Attempt) -> int:

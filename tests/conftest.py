@@ -6,7 +6,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import held
 from tests.longest import place_of
+
+held.watch()
 
 settings.register_profile(
     "sekisho",

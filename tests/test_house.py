@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ca.dialect import holds_all
+from ca.storage import LOOK
 from tests.longest import LONGEST
+from tests.statements import selects
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("ca", "enroll", "gateway", "conformance")
@@ -316,6 +319,21 @@ def test_stores_have_statements():
     for path in stores():
         # The rooms' common name has two tables of its own; a schema may be made of parts.
         assert any(_STATEMENT.match(text) for text in strings(path)), path
+
+
+@pytest.mark.parametrize("path", stores(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_statement_cannot_hold_it_says_a_word_of(path):
+    """A SELECT that counts, merges, or asks other rows in between is only looked at where others write: it
+    ends with `LOOK`, or with `ALONE` for the rows that it gives: somebody has thought of the rest."""
+    assert [(line, text) for line, text in selects(path, ROOT) if not holds_all(text)] == []
+
+
+def test_statements_are_found_for_that():
+    """The twin: the stores' statements are read, put together from parts and by short ways too."""
+    found = [text for path in stores() for _, text in selects(path, ROOT)]
+    assert len(found) > 200
+    assert sum(text.endswith(LOOK) for text in found) > 50
+    assert any("FROM users JOIN organisations" in text and "together" in text for text in found)
 
 
 @pytest.mark.parametrize("path", stores(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from ca.generations.states import Row
-from ca.storage import Transaction, inserting
+from ca.storage import LOOK, Transaction, inserting
 
 _COLUMNS = (
     "issuer_id, active_at, planned_at, retired_at, over_at, distrusted_at, discarded_at, reason,"
@@ -17,7 +17,7 @@ _COLUMNS = (
 
 def rows(db: Transaction) -> dict[str, Row]:
     """What is written down, by the issuer's id. A handful of rows."""
-    return {row[0]: Row(*row) for row in db.rows(f"SELECT {_COLUMNS} FROM generations")}
+    return {row[0]: Row(*row) for row in db.rows(f"SELECT {_COLUMNS} FROM generations{LOOK}")}
 
 
 def write(db: Transaction, before: Row, after: Row) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ca.ocsp import HashName, Standing
 from ca.revocation import CA_COMPROMISE, HOLD, RevocationStatus, RevokedEntry
 from ca.schema import LAST_OCTET
-from ca.storage import Transaction, Values, inserting
+from ca.storage import LOOK, Transaction, Values, inserting
 from ca.store import fingerprint_of, status_of
 
 
@@ -82,7 +82,7 @@ def last_change_of(db: Transaction, issuer_id: str, octets: Sequence[str] = ()) 
         for table, ending in (("certificates", _ending(octets)), ("generations", ""))
         for row in db.rows(
             f"SELECT coalesce(max(change_number), 0) FROM {table}"
-            f" WHERE issuer_id = :issuer_id AND {ending}change_number IS NOT NULL",
+            f" WHERE issuer_id = :issuer_id AND {ending}change_number IS NOT NULL{LOOK}",
             {"issuer_id": issuer_id},
         )
     )
@@ -166,7 +166,7 @@ def standing(db: Transaction, issuer_id: str, serial: str) -> tuple[Standing, in
         " coalesce(g.change_number, 0)"
         " FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
         " LEFT JOIN generations g ON g.issuer_id = c.issuer_id"
-        " WHERE c.serial = :serial AND c.issuer_id = :issuer_id AND c.status <> 'reserved'",
+        f" WHERE c.serial = :serial AND c.issuer_id = :issuer_id AND c.status <> 'reserved'{LOOK}",
         {"serial": serial, "issuer_id": issuer_id},
     )
     if row is None:
@@ -189,7 +189,7 @@ def stored_answer(db: Transaction, issuer_id: str, serial: str, by: HashName) ->
         " ELSE coalesce(c.change_number, 0) END"
         " FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
         " LEFT JOIN generations g ON g.issuer_id = c.issuer_id"
-        " WHERE c.serial = :serial AND c.issuer_id = :issuer_id AND c.status <> 'reserved'",
+        f" WHERE c.serial = :serial AND c.issuer_id = :issuer_id AND c.status <> 'reserved'{LOOK}",
         {"serial": serial, "issuer_id": issuer_id},
     )
     if row is None:
@@ -253,7 +253,7 @@ def unanswered(db: Transaction, row: int, now: int, limit: int) -> list[Due]:
             f" c.status = 'reserved' AND c.reserved_at > :now - {_ON_THE_WAY}"
             " FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
             " LEFT JOIN generations g ON g.issuer_id = c.issuer_id"
-            " WHERE c.number > :row ORDER BY c.number LIMIT :limit",
+            f" WHERE c.number > :row ORDER BY c.number LIMIT :limit{LOOK}",
             {"row": row, "now": now, "limit": limit},
         )
     ]
@@ -268,7 +268,7 @@ def answers_overtaken(db: Transaction, change: int, now: int, limit: int) -> lis
             "SELECT c.change_number, c.issuer_id, c.serial,"
             " coalesce(a.change_number, -1) < c.change_number AND c.not_after_at > :now"
             " FROM certificates c LEFT JOIN answers a ON a.serial = c.serial"
-            " WHERE c.change_number > :change ORDER BY c.change_number LIMIT :limit",
+            f" WHERE c.change_number > :change ORDER BY c.change_number LIMIT :limit{LOOK}",
             {"change": change, "now": now, "limit": limit},
         )
     ]
@@ -283,7 +283,7 @@ def drop_answers(db: Transaction, at: int) -> None:
 def count_answers(db: Transaction, now: int) -> tuple[int, int]:
     """How many answers are good now, and the oldest thisUpdate of them (0: none). Reads the whole table."""
     row = db.one(
-        "SELECT count(*), coalesce(min(this_update_at), 0) FROM answers WHERE next_update_at > :now",
+        f"SELECT count(*), coalesce(min(this_update_at), 0) FROM answers WHERE next_update_at > :now{LOOK}",
         {"now": now},
     )
     assert row is not None

@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from ca.storage import Row, Transaction, Values, inserting
+from ca.storage import ALONE, LOOK, Row, Transaction, Values, inserting
 from enroll.acme.accounts import Account
 from enroll.acme.keys import AccountKey, stored_key
 from enroll.acme.orders import Authorization, Identifier, Order
@@ -88,7 +88,7 @@ def credential(db: Db, kid: str) -> Credential | None:
 def credential_of_account(db: Db, account_id: str) -> Credential | None:
     """The credential that an account was bound with, if it was by one."""
     of_account = "(SELECT acme_accounts.kid FROM acme_accounts WHERE acme_accounts.id = :account_id)"
-    row = db.one(f"{_CREDENTIAL} WHERE kid = {of_account}", {"account_id": account_id})
+    row = db.one(f"{_CREDENTIAL} WHERE kid = {of_account}{ALONE}", {"account_id": account_id})
     return None if row is None else Credential(*row)
 
 
@@ -101,12 +101,12 @@ def credentials_of(db: Db, user_id: str) -> list[Credential]:
 def credentials_alive(db: Db, common_name: str) -> list[str]:
     """The credentials by which a program may still get certificates of this name, oldest first."""
     alive = f"SELECT kid FROM acme_credentials WHERE {_ALIVE} AND common_name = :name"
-    return [str(row[0]) for row in db.rows(f"{alive} ORDER BY created_at, kid", {"name": common_name})]
+    return [str(row[0]) for row in db.rows(f"{alive} ORDER BY created_at, kid{LOOK}", {"name": common_name})]
 
 
 def granted_profiles(db: Db) -> list[str]:
     """The profiles that credentials have which are alive."""
-    found = db.rows(f"SELECT DISTINCT profile FROM acme_credentials WHERE {_ALIVE} ORDER BY profile")
+    found = db.rows(f"SELECT DISTINCT profile FROM acme_credentials WHERE {_ALIVE} ORDER BY profile{LOOK}")
     return [str(row[0]) for row in found]
 
 
@@ -165,7 +165,9 @@ def count_by_certificate(db: Db, user_id: str, since: int) -> int:
     """How many accounts a user's certificates have vouched for since then."""
     return _count(
         db,
-        "SELECT count(*) FROM acme_accounts WHERE kid IS NULL AND user_id = :user_id AND created_at > :since",
+        # The user is held by whoever adds one.
+        "SELECT count(*) FROM acme_accounts WHERE kid IS NULL AND user_id = :user_id"
+        f" AND created_at > :since{LOOK}",
         {"user_id": user_id, "since": since},
     )
 
@@ -234,7 +236,8 @@ def last_number(db: Db, account_id: str) -> int:
     """The number of an account's newest order: as many it has had at the most. 0 if none."""
     return _count(
         db,
-        "SELECT coalesce(max(number), 0) FROM acme_orders WHERE account_id = :account_id",
+        # The account is held by whoever adds one.
+        f"SELECT coalesce(max(number), 0) FROM acme_orders WHERE account_id = :account_id{LOOK}",
         {"account_id": account_id},
     )
 
@@ -262,7 +265,7 @@ _ORDER_WITH_ENROLLMENT = (
     f"SELECT {', '.join(f'acme_orders.{field.name} AS order_{field.name}' for field in fields(Order))},"
     f" {', '.join(f'enrollments.{name}' for name in ENROLLMENT_COLUMNS.split(', '))}"
     " FROM acme_orders LEFT JOIN enrollments ON enrollments.request_id = acme_orders.request_id"
-    " WHERE acme_orders.id = :order_id"
+    f" WHERE acme_orders.id = :order_id{ALONE}"
 )
 
 
@@ -294,7 +297,8 @@ def orders_page(db: Db, account_id: str, before_id: str | None, limit: int) -> l
         else ""
     )
     statement = (
-        f"SELECT * FROM acme_orders WHERE account_id = :account_id{older} ORDER BY number DESC LIMIT :limit"
+        f"SELECT * FROM acme_orders WHERE account_id = :account_id{older} ORDER BY number DESC"
+        f" LIMIT :limit{LOOK}"
     )
     values = {"account_id": account_id, "before_id": before_id, "limit": limit}
     return [_order(row) for row in db.rows(statement, values)]
@@ -309,7 +313,9 @@ def open_orders(db: Db, account_id: str, at: int) -> list[Order]:
 def count_open_orders(db: Db, account_id: str, at: int) -> int:
     return _count(
         db,
-        "SELECT count(*) FROM acme_orders WHERE account_id = :account_id AND expires_at > :at AND open = 1",
+        # As above.
+        "SELECT count(*) FROM acme_orders WHERE account_id = :account_id AND expires_at > :at"
+        f" AND open = 1{LOOK}",
         {"account_id": account_id, "at": at},
     )
 
@@ -339,7 +345,7 @@ def places_of(db: Db, account_id: str, at: int, least: int) -> list[int]:
         ") SELECT waits_until, issued_at, not_after_at, ended_at FROM line"
         # Its place is the renewal's.
         " WHERE NOT EXISTS (SELECT 1 FROM enrollments AS new WHERE new.replaces_serial = line.serial"
-        " AND new.kind = 'renewal' AND new.issued_at IS NOT NULL)",
+        f" AND new.kind = 'renewal' AND new.issued_at IS NOT NULL){LOOK}",
         {"account": account_id},
     )
     return [until for until in (_taken_until(row, least) for row in found) if until > at]
@@ -357,7 +363,7 @@ def latest_enrollment(db: Db, account_id: str) -> Enrollment | None:
     row = db.one(
         f"SELECT {ENROLLMENT_COLUMNS} FROM enrollments WHERE request_id ="
         " (SELECT acme_orders.request_id FROM acme_orders WHERE account_id = :account_id AND open = 0"
-        " AND acme_orders.request_id IS NOT NULL ORDER BY acme_orders.number DESC LIMIT 1)",
+        f" AND acme_orders.request_id IS NOT NULL ORDER BY acme_orders.number DESC LIMIT 1){ALONE}",
         {"account_id": account_id},
     )
     return None if row is None else as_enrollment(row)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ca.storage import Row, Transaction, inserting
+from ca.storage import LOOK, Row, Transaction, inserting
 
 Db = Transaction
 
@@ -120,7 +120,7 @@ def counted(db: Db, campaign: Campaign, now: int) -> Sequence[Row]:
     found, values = _certificates(campaign, now)
     return db.rows(
         f"SELECT policy_number, organisation, {_SUMS} FROM ({found}) AS found"
-        " GROUP BY policy_number, organisation ORDER BY policy_number",
+        f" GROUP BY policy_number, organisation ORDER BY policy_number{LOOK}",
         values,
     )
 
@@ -144,7 +144,7 @@ def listed(
     return db.rows(
         f"SELECT * FROM ({found}) AS found WHERE {VIEWS[view]}{narrowed}"
         " AND (not_after_at > :after_at OR not_after_at = :after_at AND number > :after)"
-        " ORDER BY not_after_at, number LIMIT :limit",
+        f" ORDER BY not_after_at, number LIMIT :limit{LOOK}",
         values,
     )
 
@@ -152,7 +152,9 @@ def listed(
 def one(db: Db, campaign: Campaign, now: int, number: int) -> Row | None:
     """One of its certificates, by the number of its enrollment, if that waits for its renewal."""
     found, values = _certificates(campaign, now, " AND e.number = :number")
-    return db.one(f"SELECT * FROM ({found}) AS found WHERE {VIEWS['open']}", values | {"number": number})
+    return db.one(
+        f"SELECT * FROM ({found}) AS found WHERE {VIEWS['open']}{LOOK}", values | {"number": number}
+    )
 
 
 def _certificates(campaign: Campaign, now: int, further: str = "") -> tuple[str, dict[str, Any]]:
@@ -190,7 +192,7 @@ def holders(db: Db, at: int) -> Sequence[Row]:
         "SELECT c.issuer_id, e.user_id, e.door, u.policy_number, o.name AS organisation,"
         " count(*) AS certificates, max(e.not_after_at) AS last_at,"
         f" sum(CASE WHEN {_GOOD} THEN 1 ELSE 0 END) AS good{_ALIVE}"
-        " GROUP BY c.issuer_id, e.user_id, e.door, u.policy_number, o.name",
+        f" GROUP BY c.issuer_id, e.user_id, e.door, u.policy_number, o.name{LOOK}",
         {"at": at},
     )
 
@@ -199,6 +201,6 @@ def ends(db: Db, at: int) -> Sequence[Row]:
     """The same certificates by issuing CA and the day in Japan on which they end, counted from 1970."""
     return db.rows(
         f"SELECT c.issuer_id, (e.not_after_at + 32400) / 86400 AS day, count(*) AS certificates{_ALIVE}"
-        " GROUP BY c.issuer_id, (e.not_after_at + 32400) / 86400 ORDER BY 1, 2",
+        f" GROUP BY c.issuer_id, (e.not_after_at + 32400) / 86400 ORDER BY 1, 2{LOOK}",
         {"at": at},
     )

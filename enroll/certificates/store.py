@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ca.storage import Row, Transaction
+from ca.storage import LOOK, Row, Transaction
 
 State = Literal["reserved", "issued", "expired", "held", "revoked", "distrusted"]
 Order = Literal["newest", "ending"]
@@ -77,14 +77,14 @@ def alive(db: Transaction, at: int) -> dict[str, int]:
     """How many certificates are good at a moment, by the ID of their issuing CA."""
     found = db.rows(
         "SELECT issuer_id, count(*) AS n FROM certificates WHERE status = 'issued' AND not_after_at >= :at"
-        " GROUP BY issuer_id",
+        f" GROUP BY issuer_id{LOOK}",
         {"at": at},
     )
     return {row["issuer_id"]: int(row["n"]) for row in found}
 
 
 def _count(db: Transaction, terms: Sequence[str], values: Mapping[str, Any]) -> int:
-    row = db.one(f"SELECT count(*) AS n FROM certificates WHERE {_all(terms)}", values)
+    row = db.one(f"SELECT count(*) AS n FROM certificates WHERE {_all(terms)}{LOOK}", values)
     assert row is not None
     return int(row["n"])
 
@@ -93,7 +93,7 @@ def _rows(db: Transaction, numbers: Sequence[int]) -> Sequence[Row]:
     values = {f"n{place}": number for place, number in enumerate(numbers)}
     if not values:
         return ()
-    return db.rows(f"{_ROWS} WHERE c.number IN ({', '.join(f':{name}' for name in values)})", values)
+    return db.rows(f"{_ROWS} WHERE c.number IN ({', '.join(f':{name}' for name in values)}){LOOK}", values)
 
 
 def _terms(wanted: Wanted, at: int, distrusted: Collection[str]) -> tuple[list[str], dict[str, Any]]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ca.store
 from ca.storage import Transaction
 from enroll import store as enroll_store
 from enroll.hooks import events, reach, signatures, store
@@ -127,6 +128,7 @@ async def add(ra: RegistrationAuthority, payload: Payload, by: str, told: bool) 
     sealed = ra.vault.seal(PURPOSE, secret)
 
     def work(db: Transaction) -> Facts:
+        ca.store.take_turns(db, "endpoints")
         check_new(db, ra, payload)
         at = ra.now()
         new = Endpoint(

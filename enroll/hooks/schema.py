@@ -48,6 +48,8 @@ _WEBHOOKS = (
     "CREATE INDEX webhook_deliveries_dead ON webhook_deliveries(endpoint, number) WHERE state = 'dead'",
     "CREATE INDEX webhook_deliveries_of ON webhook_deliveries(endpoint, state, number)",
     "CREATE INDEX webhook_deliveries_over ON webhook_deliveries(ended_at) WHERE ended_at IS NOT NULL",
+    # Who adds an endpoint (`ca.store.take_turns`).
+    "INSERT INTO counters (name, value) VALUES ('endpoints', 0)",
 )
 
 SCHEMA = Schema("hooks", (Step("webhooks", _WEBHOOKS),))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ca.storage import Row, Transaction, Values, inserting
+from ca.storage import LOOK, UNTAKEN, Row, Transaction, Values, inserting
 from enroll.hooks.events import Event
 from enroll.hooks.states import Delivery as State
 from enroll.hooks.states import Endpoint as Standing
@@ -190,7 +190,8 @@ _DUE = (
 def due(db: Db, endpoint: int, at: int, furthest: int, limit: int) -> list[Delivery]:
     """What is to be tried now, by when it was due."""
     found = db.rows(
-        f"SELECT {_DELIVERY} FROM webhook_deliveries WHERE {_DUE} ORDER BY next_at, number LIMIT :limit",
+        f"SELECT {_DELIVERY} FROM webhook_deliveries WHERE {_DUE} ORDER BY next_at, number"
+        f" LIMIT :limit{UNTAKEN}",
         {**_moment(endpoint, at, furthest), "limit": limit},
     )
     return [_delivery(row) for row in found]
@@ -296,7 +297,7 @@ def count(
     where, values = _narrowed(endpoint, state)
     more = "" if since is None else " AND number >= :since"
     row = db.one(
-        f"SELECT count(*) FROM webhook_deliveries WHERE {where}{more}", {**values, "since": since or 0}
+        f"SELECT count(*) FROM webhook_deliveries WHERE {where}{more}{LOOK}", {**values, "since": since or 0}
     )
     assert row is not None
     return int(row[0])
@@ -304,7 +305,9 @@ def count(
 
 def counts(db: Db) -> dict[tuple[int, State], int]:
     """How many of each endpoint are in each state."""
-    found = db.rows("SELECT endpoint, state, count(*) FROM webhook_deliveries GROUP BY endpoint, state")
+    found = db.rows(
+        f"SELECT endpoint, state, count(*) FROM webhook_deliveries GROUP BY endpoint, state{LOOK}"
+    )
     return {(int(row[0]), State(row[1])): int(row[2]) for row in found}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ca.storage import Row, Transaction, inserting
+from ca.storage import LOOK, Row, Transaction, inserting
 from enroll.jobs.states import Event, State, before
 
 Db = Transaction
@@ -112,7 +112,7 @@ def standing(db: Db) -> Standing:
         " coalesce(sum(CASE WHEN state = 'running' THEN 1 ELSE 0 END), 0) AS running,"
         " coalesce(sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END), 0) AS failed,"
         " min(CASE WHEN state IN ('waiting', 'running') THEN coalesce(heartbeat_at, made_at) END) AS still"
-        " FROM jobs WHERE state IN ('waiting', 'running', 'failed')"
+        f" FROM jobs WHERE state IN ('waiting', 'running', 'failed'){LOOK}"
     )
     assert row is not None
     return Standing(int(row["waiting"]), int(row["running"]), int(row["failed"]), row["still"])
@@ -122,7 +122,7 @@ def payload(db: Db, number: int) -> dict[str, Any]:
     """What a job is to do, as it was proposed."""
     row = db.one(
         "SELECT coalesce(jobs.payload, proposals.payload) FROM jobs"
-        " LEFT JOIN proposals ON proposals.number = jobs.proposal WHERE jobs.number = :number",
+        f" LEFT JOIN proposals ON proposals.number = jobs.proposal WHERE jobs.number = :number{LOOK}",
         {"number": number},
     )
     assert row is not None
@@ -185,7 +185,8 @@ def rows_of(db: Db, kind: str, by: str, since: int) -> int:
     """How many rows the jobs of a kind have that were decided in somebody's name since a moment."""
     row = db.one(
         "SELECT coalesce(sum(total), 0) FROM jobs"
-        " WHERE kind = :kind AND decided_by = :by AND made_at > :since",
+        # Whoever decides one is held by that (`actors.asked_again`).
+        f" WHERE kind = :kind AND decided_by = :by AND made_at > :since{LOOK}",
         {"kind": kind, "by": by, "since": since},
     )
     assert row is not None
@@ -200,7 +201,7 @@ def done_lines(db: Db, number: int) -> set[int]:
 def counted(db: Db, number: int) -> dict[str, int]:
     """How many rows ended in which way."""
     found = db.rows(
-        "SELECT result, count(*) FROM job_rows WHERE job = :job GROUP BY result ORDER BY result",
+        f"SELECT result, count(*) FROM job_rows WHERE job = :job GROUP BY result ORDER BY result{LOOK}",
         {"job": number},
     )
     return {str(row[0]): int(row[1]) for row in found}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ca.storage import Row, Transaction
+from ca.storage import LOOK, Row, Transaction
 from enroll.identifiers import number_in
 from enroll.mail.store import SHOWN
 from enroll.people.sameness import name_key, tidy_mail
@@ -73,7 +73,7 @@ def certificates(db: Transaction, wanted: Wanted, at: int, last: int, limit: int
     statement = (
         f"SELECT {_CERTIFICATE} FROM certificates{joined}"
         f" WHERE certificates.number < :last AND {_all(terms)}"
-        f" ORDER BY certificates.number DESC LIMIT :limit"
+        f" ORDER BY certificates.number DESC LIMIT :limit{LOOK}"
     )
     return db.rows(statement, {**values, **_ends_values(wanted), "at": at, "last": last, "limit": limit})
 
@@ -81,7 +81,7 @@ def certificates(db: Transaction, wanted: Wanted, at: int, last: int, limit: int
 def holders(db: Transaction, issuer_id: str, at: int, last: int, limit: int) -> Sequence[Row]:
     """Certificates of an issuing CA that have not ended, newest first, with whose each is. ``followed``: the
     person has one of another issuing CA at hand; ``invited``: a request waits to be picked up."""
-    return db.rows(_HOLDERS, {"issuer_id": issuer_id, "at": at, "last": last, "limit": limit})
+    return db.rows(_HOLDERS + LOOK, {"issuer_id": issuer_id, "at": at, "last": last, "limit": limit})
 
 
 def holding(db: Transaction, issuer_id: str, user_id: str, at: int) -> Sequence[Row]:
@@ -135,7 +135,7 @@ def few_audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[
     terms, values = _of_acts(wanted)
     statement = (
         f"SELECT {_LINE} FROM audit WHERE id IN (SELECT id FROM audit WHERE {_all(terms)}) AND id < :last"
-        " ORDER BY id DESC LIMIT :limit"
+        f" ORDER BY id DESC LIMIT :limit{LOOK}"
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
@@ -144,7 +144,7 @@ def count_audit(db: Transaction, wanted: Acts) -> int:
     """How many lines are asked for."""
     db.settle()
     terms, values = _of_acts(wanted)
-    row = db.one(f"SELECT count(*) AS n FROM audit WHERE {_all(terms)}", values)
+    row = db.one(f"SELECT count(*) AS n FROM audit WHERE {_all(terms)}{LOOK}", values)
     return 0 if row is None else int(row["n"])
 
 
@@ -224,7 +224,7 @@ def few_letters(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequ
     terms, values = _of_letters(wanted)
     statement = (
         f"SELECT {SHOWN} FROM mails WHERE id IN (SELECT id FROM mails WHERE {_all(terms)}) AND id < :last"
-        " ORDER BY id DESC LIMIT :limit"
+        f" ORDER BY id DESC LIMIT :limit{LOOK}"
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
@@ -234,7 +234,7 @@ def count_letters(db: Transaction, wanted: Letters, since: int = 0) -> int:
     terms, values = _of_letters(wanted)
     if since:
         terms.append("id >= :first")
-    row = db.one(f"SELECT count(*) AS n FROM mails WHERE {_all(terms)}", {**values, "first": since})
+    row = db.one(f"SELECT count(*) AS n FROM mails WHERE {_all(terms)}{LOOK}", {**values, "first": since})
     return 0 if row is None else int(row["n"])
 
 
@@ -284,7 +284,7 @@ def count_applied(
     if up_to is not None:
         terms.append(f"NOT {_BEHIND[newest]}")
         values |= {"last_at": up_to[0], "last_id": up_to[1]}
-    row = db.one(f"SELECT count(*) FROM applications WHERE {_all(terms)}", values)
+    row = db.one(f"SELECT count(*) FROM applications WHERE {_all(terms)}{LOOK}", values)
     return 0 if row is None else int(row[0])
 
 
@@ -493,7 +493,7 @@ KEYS: Mapping[str, str] = {
 def count_matches(db: Transaction, group: str, terms: Sequence[Term]) -> int:
     """How many things of a group at least one term finds."""
     found, values = keys(group, terms)
-    row = db.one(f"SELECT count(*) AS n FROM ({found}) AS matches", values)
+    row = db.one(f"SELECT count(*) AS n FROM ({found}) AS matches{LOOK}", values)
     assert row is not None
     return int(row["n"])
 

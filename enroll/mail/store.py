@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ca.storage import Row, Transaction, Values, inserting
+from ca.storage import LOOK, UNTAKEN, Row, Transaction, Values, inserting
 from enroll.mail.states import Pace
 
 Channel = Literal["mail", "postcard"]
@@ -39,13 +39,14 @@ _ONCE_MORE = (
 
 def newest(db: Transaction) -> int:
     """The number of the newest letter; 0 if there is none."""
-    return _number(db, "SELECT coalesce(max(id), 0) FROM mails")
+    return _number(db, f"SELECT coalesce(max(id), 0) FROM mails{LOOK}")
 
 
-def hold_back(db: Transaction, after: int, at: int) -> None:
-    """Keeps letters that were queued after a number until somebody releases them."""
+def hold_back(db: Transaction, user_id: str, at: int) -> None:
+    """Keeps a user's letters until somebody releases them."""
     db.execute(
-        "UPDATE mails SET held_at = :at WHERE id > :after AND state = 'queued'", {"at": at, "after": after}
+        "UPDATE mails SET held_at = :at WHERE user_id = :user_id AND state = 'queued'",
+        {"at": at, "user_id": user_id},
     )
 
 
@@ -79,7 +80,7 @@ def forget(db: Transaction, user_id: str, request_id: str) -> None:
 
 def held(db: Transaction) -> int:
     """How many letters wait for their release."""
-    return _number(db, "SELECT count(*) FROM mails WHERE held_at IS NOT NULL AND state = 'queued'")
+    return _number(db, f"SELECT count(*) FROM mails WHERE held_at IS NOT NULL AND state = 'queued'{LOOK}")
 
 
 def of_cause(db: Transaction, cause: str) -> Row | None:
@@ -210,7 +211,7 @@ def shown(db: Transaction, number: int) -> dict[str, Any] | None:
 
 def waiting(db: Transaction) -> int:
     """How many letters are queued and on their way; those held are not."""
-    return _number(db, "SELECT count(*) FROM mails WHERE state = 'queued' AND held_at IS NULL")
+    return _number(db, f"SELECT count(*) FROM mails WHERE state = 'queued' AND held_at IS NULL{LOOK}")
 
 
 # -- templates -------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ def waiting(db: Transaction) -> int:
 
 def templates(db: Transaction) -> Sequence[Row]:
     """Every text that operators have put in the place of a template's."""
-    return db.rows("SELECT * FROM mail_templates ORDER BY name")
+    return db.rows(f"SELECT * FROM mail_templates ORDER BY name{LOOK}")
 
 
 def template(db: Transaction, name: str) -> Row | None:
@@ -262,7 +263,7 @@ def due(db: Transaction, channel: Channel, at: int, most: int, leaving: Sequence
     for pace in leaving:
         left = {**_moment(channel, pace, at), "most": most - found}
         found += _number(
-            db, f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {_DUE} LIMIT :most) AS due", left
+            db, f"SELECT count(*) FROM (SELECT 1 FROM mails WHERE {_DUE} LIMIT :most) AS due{LOOK}", left
         )
     return found
 
@@ -271,7 +272,7 @@ def next_due(db: Transaction, channel: Channel, at: int, leaving: Sequence[Pace]
     """The letter to send next: of the first of these paces that has one, by when it was due."""
     for pace in leaving:
         found = db.rows(
-            f"SELECT * FROM mails WHERE {_DUE} ORDER BY next_attempt_at, id LIMIT 1",
+            f"SELECT * FROM mails WHERE {_DUE} ORDER BY next_attempt_at, id LIMIT 1{UNTAKEN}",
             _moment(channel, pace, at),
         )
         if found:
@@ -483,10 +484,10 @@ def counts(db: Transaction) -> dict[str, int]:
     """How many letters wait, are put off by their recipients, have failed, and have left."""
     waits = "state = 'queued' AND held_at IS NULL"
     return {
-        "waiting": _number(db, f"SELECT count(*) FROM mails WHERE {waits}"),
-        "put_off": _number(db, f"SELECT count(refused_since_at) FROM mails WHERE {waits}"),
-        "failed": _number(db, "SELECT count(*) FROM mails WHERE state = 'failed'"),
-        "sent": _number(db, "SELECT count(*) FROM mails WHERE sent_at IS NOT NULL"),
+        "waiting": _number(db, f"SELECT count(*) FROM mails WHERE {waits}{LOOK}"),
+        "put_off": _number(db, f"SELECT count(refused_since_at) FROM mails WHERE {waits}{LOOK}"),
+        "failed": _number(db, f"SELECT count(*) FROM mails WHERE state = 'failed'{LOOK}"),
+        "sent": _number(db, f"SELECT count(*) FROM mails WHERE sent_at IS NOT NULL{LOOK}"),
     }
 
 
@@ -502,7 +503,7 @@ def oldest(db: Transaction, opened: Mapping[Pace, int | None], *, printed: bool 
             " JOIN users USING (user_id) JOIN organisations USING (policy_number)"
             " WHERE state = 'queued' AND held_at IS NULL AND refused_since_at IS NULL"
             " AND organisations.disabled_at IS NULL AND notice = :notice"
-            " AND (channel = 'mail' OR :printed = 0)",
+            f" AND (channel = 'mail' OR :printed = 0){LOOK}",
             {"opened": since, "notice": int(pace), "printed": int(printed)},
         )
         if row is not None and row[0] is not None:

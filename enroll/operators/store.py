@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ca.storage import Row, Transaction, inserting
+from ca.storage import ALONE, LOOK, Row, Transaction, inserting
 from enroll.languages import Language
 from enroll.operators.roles import Kind, Role
 from enroll.operators.states import State
@@ -284,7 +284,7 @@ _ENROLS = (
 def may_enrol(db: Db, fingerprint: str, at: int) -> bool:
     """Whether a certificate was fetched by a code, and may make a passkey by that."""
     values = {"fingerprint": fingerprint, "at": at}
-    return db.one(f"SELECT 1 FROM operator_codes WHERE {_ENROLS}", values) is not None
+    return db.one(f"SELECT 1 FROM operator_codes WHERE {_ENROLS}{ALONE}", values) is not None
 
 
 def use_enrolment(db: Db, fingerprint: str, at: int) -> int | None:
@@ -298,7 +298,7 @@ def open_code(db: Db, number: int, at: int) -> int | None:
     """Until when an operator's code is good; None where there is none."""
     row = db.one(
         "SELECT max(ends_at) FROM operator_codes WHERE operator = :number AND used_at IS NULL"
-        " AND ends_at > :at",
+        f" AND ends_at > :at{LOOK}",
         {"number": number, "at": at},
     )
     return None if row is None or row[0] is None else int(row[0])
@@ -331,7 +331,7 @@ def endings(db: Db, until: int) -> list[tuple[Operator, int]]:
     found = db.rows(
         "SELECT h.operator AS number, max(c.not_after_at) AS ends_at FROM operator_certificates h"
         " JOIN certificates c ON c.serial = h.serial WHERE h.ended_at IS NULL AND c.status = 'issued'"
-        " GROUP BY h.operator HAVING max(c.not_after_at) < :until",
+        f" GROUP BY h.operator HAVING max(c.not_after_at) < :until{LOOK}",
         {"until": until},
     )
     ends = {int(row["number"]): int(row["ends_at"]) for row in found}
@@ -456,7 +456,7 @@ def waiting(db: Db, at: int, until: int) -> tuple[int, int]:
     """How many proposals wait at a moment, and how many of them no longer than until another."""
     row = db.one(
         "SELECT count(*) AS waiting, coalesce(sum(CASE WHEN expires_at <= :until THEN 1 ELSE 0 END), 0)"
-        " AS ending FROM proposals WHERE state = 'pending' AND expires_at > :at",
+        f" AS ending FROM proposals WHERE state = 'pending' AND expires_at > :at{LOOK}",
         {"at": at, "until": until},
     )
     assert row is not None
@@ -553,7 +553,8 @@ def revocations(db: Db, actor: str, since: int) -> int:
     """How many certificates somebody has revoked since a moment, by the trail."""
     db.settle()
     row = db.one(
-        "SELECT count(*) FROM audit WHERE actor = :actor AND action = 'certificate.revoked' AND at > :since",
+        "SELECT count(*) FROM audit WHERE actor = :actor AND action = 'certificate.revoked' AND at > :since"
+        f"{LOOK}",
         {"actor": actor, "since": since},
     )
     assert row is not None
@@ -564,7 +565,8 @@ def mail_changed(db: Db, user_id: str, since: int) -> bool:
     """Whether a user's mail address was changed since a moment, by the trail."""
     db.settle()
     found = db.rows(
-        "SELECT detail FROM audit WHERE subject = :user_id AND action = 'user.changed' AND at > :since",
+        "SELECT detail FROM audit WHERE subject = :user_id AND action = 'user.changed' AND at > :since"
+        f"{LOOK}",
         {"user_id": user_id, "since": since},
     )
     return any("mail" in json.loads(row[0] or "{}") for row in found)

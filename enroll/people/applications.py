@@ -91,7 +91,7 @@ async def apply_addition(
     person = check_person(person)
 
     def work(db: Transaction) -> Recorded:
-        if store.organisation(db, person.policy_number) is None:
+        if store.organisation(db, person.policy_number, alone=True) is None:
             raise Refusal("not_found", field="policy_number")
         if person.user_id and store.user(db, person.user_id) is not None:
             raise Refusal("conflict", field="user_id")

@@ -178,7 +178,7 @@ def _user(db: Transaction, user_id: str) -> store.User:
 
 
 def _organisation(db: Transaction, policy_number: str) -> store.Organisation:
-    found = store.organisation(db, policy_number)
+    found = store.organisation(db, policy_number, alone=True)
     if found is None:
         raise Refusal("not_found", field="policy_number")
     return found

@@ -212,10 +212,9 @@ async def admission(
     hashed = await prepare_admission(ra)
 
     def work(db: Transaction) -> Admission:
-        newest = mail_store.newest(db)
         made = admit(db, ra, person, hashed, channel=channel, actor=actor, application_id=None)
         if hold_letters:
-            mail_store.hold_back(db, newest, ra.now())
+            mail_store.hold_back(db, made.user_id, ra.now())
         return made
 
     return work
@@ -248,7 +247,7 @@ def admit(
 ) -> Admission:
     """Inside a transaction: the user, the application, the enrollment and the letters."""
     at = ra.now()
-    organisation = store.organisation(db, person.policy_number)
+    organisation = store.organisation(db, person.policy_number, alone=True)
     if organisation is None:
         raise Refusal("not_found", field="policy_number")
     if organisation.disabled_at is not None:

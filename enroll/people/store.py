@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from ca.storage import Row, Transaction, Values, inserting
+from ca.storage import ALONE, LOOK, Row, Transaction, Values, inserting, together
 from enroll.languages import Language
 from enroll.people.postal import FIELDS as POSTAL
 from enroll.people.postal import address_of
 from enroll.people.sameness import mail_key, name_key, search_keys
 
 Db = Transaction
+# Most works rely on an organisation, and few change one.
+_OF_MANY = together("organisations")
 
 #: The reason of an application that stops certificates as soon as it is made.
 THEFT = "lost_or_stolen"
@@ -128,29 +130,32 @@ def add_organisation(db: Db, organisation: Organisation) -> bool:
     return added
 
 
-def organisation(db: Db, policy_number: str) -> Organisation | None:
+def organisation(db: Db, policy_number: str, *, alone: bool = False) -> Organisation | None:
+    """``alone``: for a write that adds to what the organisation has, or changes it, as nobody else does."""
     row = db.one(
-        "SELECT * FROM organisations WHERE policy_number = :policy_number",
+        f"SELECT * FROM organisations WHERE policy_number = :policy_number{'' if alone else _OF_MANY}",
         {"policy_number": policy_number},
     )
     return None if row is None else Organisation(**row)
 
 
 def organisations(db: Db) -> list[Organisation]:
-    return [Organisation(**row) for row in db.rows("SELECT * FROM organisations ORDER BY policy_number")]
+    return [
+        Organisation(**row) for row in db.rows(f"SELECT * FROM organisations ORDER BY policy_number{LOOK}")
+    ]
 
 
 def chosen_profiles(db: Db) -> list[tuple[str, str]]:
     """(証券番号, profile) of each organisation that has one of its own."""
     found = db.rows(
-        "SELECT policy_number, profile FROM organisations WHERE profile <> '' ORDER BY policy_number"
+        f"SELECT policy_number, profile FROM organisations WHERE profile <> '' ORDER BY policy_number{LOOK}"
     )
     return [(str(row["policy_number"]), str(row["profile"])) for row in found]
 
 
 def count_users(db: Db) -> dict[str, int]:
     """How many users each organisation has that has any."""
-    return _counts(db.rows("SELECT policy_number, count(*) FROM users GROUP BY policy_number"))
+    return _counts(db.rows(f"SELECT policy_number, count(*) FROM users GROUP BY policy_number{LOOK}"))
 
 
 def change_organisation(db: Db, policy_number: str, changed: Organisation) -> None:
@@ -231,7 +236,7 @@ def users_alike(db: Db, policy_number: str, name: str, mail: str) -> list[User]:
     found = db.rows(
         f"SELECT {USER_COLUMNS} FROM users WHERE mail_key = :mail_key"
         f" UNION SELECT {USER_COLUMNS} FROM users WHERE name_key = :name_key"
-        " AND policy_number = :policy_number ORDER BY user_id",
+        f" AND policy_number = :policy_number ORDER BY user_id{LOOK}",
         {"policy_number": policy_number} | _person_keys(name, mail),
     )
     return [as_user(row) for row in found]
@@ -266,25 +271,18 @@ def active_user(db: Db, user_id: str) -> User | None:
     """The user, unless it or its organisation is disabled."""
     row = db.one(
         f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
-        " WHERE user_id = :user_id AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
+        " WHERE user_id = :user_id AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL"
+        f"{_OF_MANY}",
         {"user_id": user_id},
     )
     return None if row is None else as_user(row)
 
 
 def user_in_force(db: Db, user_id: str) -> tuple[User | None, bool]:
-    """`active_user`, and of an active one whether a theft is reported (`theft_reported`): one look-up."""
-    row = db.one(
-        f"SELECT {USER_COLUMNS}, EXISTS (SELECT 1 FROM applications WHERE {_THEFT_WAITS}) AS theft"
-        " FROM users JOIN organisations USING (policy_number)"
-        " WHERE user_id = :user_id AND users.disabled_at IS NULL AND organisations.disabled_at IS NULL",
-        {"user_id": user_id, "theft": THEFT},
-    )
-    if row is None:
-        return None, False
-    *user, theft = row
-    user[_INITIAL] = bool(user[_INITIAL])
-    return User(*user), bool(theft)
+    """`active_user`, and of an active one whether a theft is reported (`theft_reported`)."""
+    found = active_user(db, user_id)
+    # A statement of its own, after the user is held: a report that came in between is seen.
+    return found, found is not None and theft_reported(db, user_id)
 
 
 def end_generation(db: Db, user_id: str, at: int) -> None:
@@ -324,7 +322,7 @@ def administrators(db: Db, policy_number: str) -> list[User]:
         f"SELECT {USER_COLUMNS} FROM users WHERE policy_number = :policy_number AND role = 'admin'"
         " AND disabled_at IS NULL AND EXISTS (SELECT 1 FROM organisations WHERE"
         " organisations.policy_number = :policy_number AND organisations.disabled_at IS NULL)"
-        " ORDER BY user_id",
+        f" ORDER BY user_id{ALONE}",
         {"policy_number": policy_number},
     )
     return [as_user(row) for row in found]
@@ -438,9 +436,6 @@ def raise_number(db: Db, user_id: str, number: int) -> bool:
 
 #: Of the table ``users``: what two people are compared by is no fact about either.
 USER_COLUMNS = ", ".join(f"users.{field.name}" for field in fields(User))
-
-
-_INITIAL = [field.name for field in fields(User)].index("password_initial")
 
 
 def as_user(row: Row) -> User:

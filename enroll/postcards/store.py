@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ca.storage import Row, Transaction
+from ca.storage import LOOK, Row, Transaction
 from enroll.postcards.states import Event, State, after, before
 
 Db = Transaction
@@ -65,7 +65,7 @@ def standing(db: Db) -> tuple[int, int | None]:
     """How many wait, and since when the oldest."""
     row = db.one(
         "SELECT count(*), min(queued_at) FROM mails JOIN users USING (user_id)"
-        f" JOIN organisations USING (policy_number) WHERE {_WAITS} AND {_ENABLED}"
+        f" JOIN organisations USING (policy_number) WHERE {_WAITS} AND {_ENABLED}{LOOK}"
     )
     assert row is not None
     return int(row[0]), None if row[1] is None else int(row[1])
@@ -122,7 +122,7 @@ def batches(db: Db, *, every: bool = True, before: int = 2**62, limit: int = 2**
 def count(db: Db, *, every: bool = True) -> int:
     """How many those are."""
     narrowed = "" if every else " WHERE state IN ('making', 'ready')"
-    row = db.one(f"SELECT count(*) FROM postcard_batches{narrowed}")
+    row = db.one(f"SELECT count(*) FROM postcard_batches{narrowed}{LOOK}")
     assert row is not None
     return int(row[0])
 
@@ -133,7 +133,7 @@ def cards(db: Db, number: int) -> list[dict[str, Any]]:
         "SELECT postcard_cards.place, postcard_cards.letter, mails.kind, mails.user_id, mails.recipient,"
         " mails.state, mails.batch AS held_by FROM postcard_cards"
         " LEFT JOIN mails ON mails.id = postcard_cards.letter"
-        " WHERE postcard_cards.batch = :batch ORDER BY postcard_cards.place",
+        f" WHERE postcard_cards.batch = :batch ORDER BY postcard_cards.place{LOOK}",
         {"batch": number},
     )
     return [{**row} for row in found]

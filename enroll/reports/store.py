@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ca.storage import Transaction
+from ca.storage import LOOK, Transaction
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def counted_by_week(
     found = db.rows(
         f"SELECT ({moment} - :monday) / 604800 AS week, {_sums(count)} FROM {count.table}"
         " WHERE user_id IN (SELECT user_id FROM users WHERE policy_number = :policy_number)"
-        f" AND {count.meant} AND {moment} >= :since AND {moment} < :until GROUP BY week",
+        f" AND {count.meant} AND {moment} >= :since AND {moment} < :until GROUP BY week{LOOK}",
         {"policy_number": policy_number, "monday": monday, "since": since, "until": until, "at": at},
     )
     return [{**row} for row in found]

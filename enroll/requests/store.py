@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from ca.storage import Row, Transaction, Values, inserting
+from ca.storage import LOOK, Row, Transaction, Values, inserting
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import ENDED, State
 
@@ -127,7 +127,7 @@ def enrollments_of_organisation(db: Db, policy_number: str) -> list[Enrollment]:
     found = db.rows(
         f"{_ENROLLMENT} WHERE door = 'page' AND user_id IN"
         " (SELECT user_id FROM users WHERE policy_number = :policy_number)"
-        " ORDER BY created_at DESC, number DESC",
+        f" ORDER BY created_at DESC, number DESC{LOOK}",
         {"policy_number": policy_number},
     )
     return [as_enrollment(row) for row in found]
@@ -149,13 +149,13 @@ def living_enrollments_of(db: Db, user_id: str, passed: int) -> list[Enrollment]
 
 def newest_opening(db: Db) -> int:
     """When the newest enrollment was opened; 0 if there is none."""
-    row = db.one("SELECT created_at FROM enrollments ORDER BY number DESC LIMIT 1")
+    row = db.one(f"SELECT created_at FROM enrollments ORDER BY number DESC LIMIT 1{LOOK}")
     return 0 if row is None else int(row["created_at"])
 
 
 def count_by_state(db: Db) -> dict[str, int]:
     """How many enrollments are in each state. Reads the whole table: for reports, not for requests."""
-    return _counts(db.rows("SELECT state, count(*) FROM enrollments GROUP BY state"))
+    return _counts(db.rows(f"SELECT state, count(*) FROM enrollments GROUP BY state{LOOK}"))
 
 
 def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ca.storage import Transaction
+from ca.storage import ALONE, LOOK, Transaction
 
 #: What a user who was erased is called.
 NOBODY = "（抹消済み）"
@@ -83,7 +83,7 @@ class Due:
 def left(db: Transaction, before: int, at: int, limit: int) -> list[str]:
     """User IDs of who left before a moment, and has no certificate any more; the first of them."""
     found = db.rows(
-        f"SELECT user_id FROM users WHERE {_LEFT} ORDER BY disabled_at, user_id LIMIT :limit",
+        f"SELECT user_id FROM users WHERE {_LEFT} ORDER BY disabled_at, user_id LIMIT :limit{LOOK}",
         {"before": before, "at": at, "limit": limit},
     )
     return [row["user_id"] for row in found]
@@ -92,12 +92,12 @@ def left(db: Transaction, before: int, at: int, limit: int) -> list[str]:
 def has_left(db: Transaction, user_id: str, before: int, at: int) -> bool:
     """Whether this user did."""
     values = {"user_id": user_id, "before": before, "at": at}
-    return db.one(f"SELECT 1 FROM users WHERE user_id = :user_id AND {_LEFT}", values) is not None
+    return db.one(f"SELECT 1 FROM users WHERE user_id = :user_id AND {_LEFT}{ALONE}", values) is not None
 
 
 def count_left(db: Transaction, before: int, at: int) -> int:
     """How many they are."""
-    row = db.one(f"SELECT count(*) AS n FROM users WHERE {_LEFT}", {"before": before, "at": at})
+    row = db.one(f"SELECT count(*) AS n FROM users WHERE {_LEFT}{LOOK}", {"before": before, "at": at})
     return 0 if row is None else int(row["n"])
 
 
@@ -106,7 +106,7 @@ def due(db: Transaction, kind: str, before: int) -> Due:
     kept = KEPT[kind]
     row = db.one(
         f"SELECT count(*) AS n, min({kept.number}) AS first, max({kept.number}) AS last FROM {kept.table}"
-        f" WHERE erased_at IS NULL AND {kept.over}",
+        f" WHERE erased_at IS NULL AND {kept.over}{LOOK}",
         {"before": before},
     )
     return Due(0) if row is None or not row["n"] else Due(row["n"], row["first"], row["last"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ca.storage import Row, Transaction
+from ca.storage import LOOK, Row, Transaction
 from enroll.listings.store import Term, keys
 
 #: When a row was recorded (0 where that does not order them), and what names it: where a page begins.
@@ -87,7 +87,7 @@ def _count(
     if up_to is not None:
         terms = [*terms, f"NOT {_behind(key, since, newest)}"]
         values = {**values, **_values(up_to, newest)}
-    row = db.one(f"SELECT count(*) AS n FROM {tables} WHERE {_all(terms)}", values)
+    row = db.one(f"SELECT count(*) AS n FROM {tables} WHERE {_all(terms)}{LOOK}", values)
     return 0 if row is None else int(row["n"])
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ca.storage import Row, Transaction, Values, inserting
+from ca.storage import LOOK, Row, Transaction, Values, inserting
 
 # -- sessions ------------------------------------------------------------------------------------
 
@@ -99,7 +99,9 @@ def has_session_with(db: Transaction, fingerprint: str) -> bool:
 
 def bound_sessions(db: Transaction) -> list[str]:
     """The fingerprints of certificates that sessions are bound to."""
-    return [row[0] for row in db.rows("SELECT DISTINCT fingerprint FROM sessions WHERE fingerprint <> ''")]
+    return [
+        row[0] for row in db.rows(f"SELECT DISTINCT fingerprint FROM sessions WHERE fingerprint <> ''{LOOK}")
+    ]
 
 
 def open_sessions(
@@ -187,7 +189,7 @@ def references_by_cause(db: Transaction, since: int, until: int) -> Sequence[Row
         "SELECT site, code, count(*) AS count FROM desk_references"
         # "+at": by the index of causes, in which all of this is, and in their order.
         " WHERE +at >= :since AND +at < :until AND code <> 'check.valid'"
-        " GROUP BY site, code ORDER BY count(*) DESC, site, code",
+        f" GROUP BY site, code ORDER BY count(*) DESC, site, code{LOOK}",
         {"since": since, "until": until},
     )
 

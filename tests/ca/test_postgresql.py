@@ -9,17 +9,21 @@ import pytest
 
 asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed: pip install '.[postgres]'")
 
+from ca import postgresql  # noqa: E402
 from ca.errors import ConfigError  # noqa: E402
-from ca.postgresql import Database, as_schema, in_postgresql  # noqa: E402
+from ca.postgresql import Database, as_schema  # noqa: E402
 from ca.storage import (  # noqa: E402
+    LOOK,
+    UNTAKEN,
     Schema,
     Step,
     StorageClosed,
     StorageError,
     StorageTrouble,
     UniqueViolation,
+    together,
 )
-from tests import databases  # noqa: E402
+from tests import cutting, databases  # noqa: E402
 
 pytestmark = databases.NEEDED
 
@@ -61,21 +65,6 @@ def names(database):
     return [
         row["name"] for row in database.read_now(lambda db: db.rows("SELECT name FROM things ORDER BY id"))
     ]
-
-
-@pytest.mark.parametrize(
-    ("statement", "text", "values"),
-    [
-        ("SELECT :a, :b, :a", "SELECT $1, $2, $1", ("a", "b")),
-        ("SELECT ':a', \":b\", :c", "SELECT ':a', \":b\", $1", ("c",)),
-        ("SELECT 'it''s :a' || :b", "SELECT 'it''s :a' || $1", ("b",)),
-        ("SELECT :a::text -- :b\n, :c", "SELECT $1::text -- :b\n, $2", ("a", "c")),
-        ("SELECT 1", "SELECT 1", ()),
-    ],
-)
-def test_values_have_numbers_there(statement, text, values):
-    """A name within a string, a quoted name, a comment or a cast is none of ours."""
-    assert in_postgresql(statement) == (text, values)
 
 
 def test_types_of_a_schema():
@@ -128,18 +117,77 @@ async def test_reading_is_of_one_moment_and_changes_nothing(database):
 
 
 async def test_a_cap_that_twenty_race_for_holds(database):
-    """What was looked at before it was written has not changed: who gives way is run again."""
+    """What is counted is counted again by whoever waited for the row that all of them hold."""
+    await database.write(add("whole"))
 
     def at_most_ten(number):
         def work(db):
-            if db.one("SELECT count(*) FROM things")[0] >= 10:
+            assert db.one("SELECT id FROM things WHERE name = 'whole'") is not None
+            if db.one(f"SELECT count(*) FROM things{LOOK}")[0] > 10:
                 return False
             return db.execute("INSERT INTO things (name) VALUES (:name)", {"name": str(number)}) == 1
 
         return work
 
     done = await asyncio.gather(*(database.write(at_most_ten(number)) for number in range(20)))
-    assert (sum(done), len(names(database))) == (10, 10)
+    assert (sum(done), len(names(database))) == (10, 11)
+
+
+async def test_what_was_read_is_not_changed_by_others(database):
+    """Twenty add one each to what they have read: none is lost, although none compares."""
+    await database.write(add("one"))
+
+    def work(db):
+        at = db.one("SELECT at FROM things WHERE name = 'one'")[0] or 0
+        db.execute("UPDATE things SET at = :at WHERE name = 'one'", {"at": at + 1})
+
+    await asyncio.gather(*(database.write(work) for _ in range(20)))
+    assert (await database.read(lambda db: db.one("SELECT at FROM things")))[0] == 20
+
+
+async def test_what_only_looks_loses_and_what_is_held_together_does_not(database):
+    """The twins: LOOK holds nothing; ``together`` lets others in, and of those who change it then one goes on
+    and the others give way."""
+    await database.write(add("one"))
+
+    def work(word):
+        def one(db):
+            at = db.one(f"SELECT at FROM things WHERE name = 'one'{word}")[0] or 0
+            db.execute("UPDATE things SET at = :at WHERE name = 'one'", {"at": at + 1})
+
+        return one
+
+    await asyncio.gather(*(database.write(work(LOOK)) for _ in range(20)))
+    looked = (await database.read(lambda db: db.one("SELECT at FROM things")))[0]
+    await asyncio.gather(*(database.write(work(together("things"))) for _ in range(3)))
+    assert looked < 20
+    assert (await database.read(lambda db: db.one("SELECT at FROM things")))[0] == looked + 3
+
+
+async def test_a_queue_gives_each_to_one(database):
+    """Rows that somebody else holds are passed over: of six at once nobody gets another's."""
+    for number in range(6):
+        await database.write(add(str(number)))
+
+    def take(db):
+        found = db.one(f"SELECT id FROM things WHERE at IS NULL ORDER BY id LIMIT 1{UNTAKEN}")
+        db.execute("UPDATE things SET at = 1 WHERE id = :id", {"id": found[0]})
+        return found[0]
+
+    assert len(set(await asyncio.gather(*(database.write(take) for _ in range(6))))) == 6
+
+
+async def test_a_row_that_came_in_between_is_seen(database):
+    """Twenty who find none and add it: one does, the others find it; what is there for good is an error."""
+
+    def work(db):
+        if db.one("SELECT id FROM things WHERE name = 'one'") is not None:
+            return False
+        return add("one")(db) == 1
+
+    assert sum(await asyncio.gather(*(database.write(work) for _ in range(20)))) == 1
+    with pytest.raises(UniqueViolation):
+        await database.write(add("one"))
 
 
 async def test_a_caller_who_is_cancelled_takes_nothing_back(database):
@@ -221,3 +269,89 @@ async def test_a_server_that_dies_is_trouble_until_it_is_back(tmp_path):
             database.close()
     with pytest.raises(StorageClosed):
         await database.read(lambda db: None)
+
+
+# -- a commit whose answer is lost -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def way(cluster, tmp_path):
+    with cutting.way(cluster.folder, tmp_path / "way") as way:
+        yield way
+
+
+@pytest.fixture
+def by_way(way, url, tmp_path):
+    database = Database(url.replace(str(way.server), way.host), tmp_path, [SCHEMA])
+    yield database
+    way.open = True
+    database.close()
+
+
+@pytest.mark.parametrize(("cut", "runs"), [("", 1), ("before", 2), ("after", 1), ("late", 2)])
+async def test_a_commit_without_an_answer_is_looked_up(by_way, way, cut, runs):
+    """It was made, and is not made again; or it was not, and the work is run once more: then it never will
+    be, even if it is only on its way."""
+    ran = []
+
+    def work(db):
+        ran.append(len(ran))
+        add(f"run {ran[-1]}")(db)
+        return ran[-1]
+
+    await by_way.write(add("before"))
+    way.cut = cut
+    told = await by_way.write(work)
+    assert (len(ran), way.cuts) == (runs, 1 if cut else 0)
+    assert told == ran[-1]
+    if cut == "late":
+        assert b"23502" in way.let_go()
+    assert names(by_way) == ["before", f"run {ran[-1]}"]
+    await by_way.write(add("after"))
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_twenty_at_once_lose_nothing_and_do_nothing_twice(by_way, way, cut):
+    """Of which some lose their answer."""
+    done = []
+    for _ in range(3):
+        way.cut = cut
+        done += await asyncio.gather(*(by_way.write(add(f"{len(done)} {n}")) for n in range(20)))
+    assert (len(done), len(names(by_way)), way.cuts) == (60, 60, 3)
+
+
+async def test_an_outcome_that_nobody_can_be_asked_for_is_not_guessed(by_way, way, monkeypatch):
+    """Nothing is run again, and whoever asked is told that it is not known; nothing else is wrong after."""
+    monkeypatch.setattr(postgresql, "_ASKED", 0.2)
+    ran = []
+    await by_way.write(add("before"))
+    way.cut, way.open = "after", False
+    with pytest.raises(StorageTrouble) as unknown:
+        await by_way.write(lambda db: (ran.append(1), add("one")(db)))
+    assert (unknown.value.name, len(ran)) == ("UNKNOWN", 1)
+    assert "did not say whether it has committed" in unknown.value.trouble
+    way.open = True
+    await by_way.write(add("after"))
+    assert names(by_way) == ["before", "one", "after"]
+
+
+async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s(database, cluster):
+    """The work runs again by another one, as one that had to give way."""
+    ran = []
+
+    def work(db):
+        ran.append(db.one("SELECT pg_backend_pid()")[0])
+        add("one")(db)
+        if len(ran) == 1:
+            killed.append(end(ran[0]))
+            db.one("SELECT 1")
+
+    def end(pid):
+        return databases._wait(
+            databases._asked(cluster.url("postgres"), "SELECT pg_terminate_backend($1)", pid)
+        )
+
+    killed = []
+    await database.write(work)
+    assert (len(ran), len(killed), names(database)) == (2, 1, ["one"])
+    assert len(set(ran)) == 2

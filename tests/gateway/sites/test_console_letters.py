@@ -92,7 +92,8 @@ async def test_every_state_has_its_list(office: Office) -> None:
     pickup, notice, third, fourth = range(first + 1, first + 5)
     await refused(ra, pickup)
     await refused(ra, notice, given_up=True)
-    await ra.database.write(lambda db: mail_store.hold_back(db, third, ra.now()))
+    held = "UPDATE mails SET held_at = :at WHERE id = :id"
+    await ra.database.write(lambda db: db.execute(held, {"at": ra.now(), "id": fourth}))
     expected = {"bounced": [first], "refused": [pickup], "given_up": [notice], "held": [fourth]}
     expected |= {"waiting": [third], "failed": [notice, pickup, first], "open": [notice, pickup, first]}
     home = dict(row for row in (await desk.at.get("/")).main.table() if len(row) == 2)
