@@ -47,11 +47,12 @@ class Cluster:
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
     @contextmanager
-    def running(self) -> Iterator[int]:
-        """The server, until the end of the block; its process."""
+    def running(self, *, durable: bool = False) -> Iterator[int]:
+        """The server, until the end of the block; its process. ``durable``: it waits for its disk."""
         command = [
             *(*_as_postgres(), _PROGRAMS[-1] / "postgres", "-D", self.folder / "data", "-k", self.folder),
-            *("-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"),
+            *("-c", "listen_addresses=", "-c", "max_connections=200"),
+            *("-c", f"fsync={'on' if durable else 'off'}"),
         ]
         with (
             open(self.folder / "log", "ab") as log,
@@ -109,8 +110,18 @@ def url_of(path: Path) -> str:
     return cluster.url(name)
 
 
+_given: list[Cluster] = []
+
+
+def shared_from_now_on(cluster: Cluster) -> None:
+    """Databases are made in this one, which somebody else has started and ends."""
+    _given.append(cluster)
+
+
 @cache
 def _shared() -> Cluster:
+    if _given:
+        return _given[-1]
     kept = ExitStack()
     cluster = kept.enter_context(temporary())
     kept.enter_context(cluster.running())
