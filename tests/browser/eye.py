@@ -22,7 +22,6 @@ from tests.browser.kit import (
     FAULTS,
     REACH,
     answers,
-    axe,
     bring_axe,
     windows,
 )
@@ -118,7 +117,6 @@ class Eye:
 
     async def visit(self, address: str, name: str) -> None:
         """Goes there and looks: in English first, so that Japanese is left."""
-        await bring_axe(self.on)
         self._count += 1
         for language, schemes in (("en", _ENGLISH), ("ja", SCHEMES)):
             cookie = {"name": "__Host-lang", "value": language, "url": str(URL(address).origin())}
@@ -128,7 +126,6 @@ class Eye:
 
     async def _look(self, name: str, schemes: tuple[Literal["dark", "light"], ...] = SCHEMES) -> None:
         found = []
-        await bring_axe(self.on)
         async for width in windows(self.on, pictures=bool(PICTURES)):
             (unseen,) = await answers(self.on, (REACH, ""))
             found += [f"{width}px {each}" for each in unseen]
@@ -163,8 +160,8 @@ class Eye:
         asked = [(_PLACES, None), (FAULTS, scheme), *([(ASK_AXE, rules)] if rules else [])]
         place, ours, *theirs = await answers(self.on, *asked)
         if rules and theirs == [None]:
-            only, without, few = rules
-            theirs = [await axe(self.on, *only, without=without, few=few)]
+            await bring_axe(self.on)
+            theirs = await answers(self.on, (ASK_AXE, rules))
         return [each for found in (ours, *theirs) for each in found], place
 
 
