@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.connection import Connection, Pipe
+from multiprocessing.context import SpawnProcess
+from traceback import format_exc
 from typing import Any, ParamSpec, TypeVar
 
 from ca.keys import generate_pkcs8, takes_long
@@ -28,6 +31,9 @@ T = TypeVar("T")
 # Bulk work yields to the event loop and to logins: a pick-up may take a little longer, nobody else does.
 _NICENESS = 10
 _ATTEMPTS = 3
+# What a process is started with is the whole program's for a moment.
+_STARTING = threading.Lock()
+_Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class Workers:
@@ -40,7 +46,8 @@ class Workers:
     def __init__(self, processes: int = 2, threads: int = 2) -> None:
         self._processes = processes
         self._threads = threads
-        self._process_pool: ProcessPoolExecutor | None = None
+        self._process_pool: ThreadPoolExecutor | None = None
+        self._idle: list[_Worker] = []
         self._thread_pool: ThreadPoolExecutor | None = None
         self._closed = False
         self._in_threads = 0
@@ -55,16 +62,15 @@ class Workers:
 
         `fn` may run twice if a worker dies under it, so it must be pure.
         """
+        if self._closed:
+            raise RuntimeError("the workers are closed")
+        if self._process_pool is None:
+            # A thread for each process, to speak with it.
+            self._process_pool = ThreadPoolExecutor(self._processes, thread_name_prefix="ca-process")
+        work = (fn, args, kwargs)
         loop = asyncio.get_running_loop()
-        for attempt in range(1, _ATTEMPTS + 1):
-            pool = self._processes_now()
-            try:
-                return await loop.run_in_executor(pool, _call, fn, args, kwargs)
-            except BrokenProcessPool:
-                self._discard(pool)
-                if attempt == _ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        done: T = await loop.run_in_executor(self._process_pool, lambda: self._done_elsewhere(work))
+        return done
 
     async def run_in_thread(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`fn(*args)` in a thread: for argon2id and other native work that a person waits for."""
@@ -85,27 +91,57 @@ class Workers:
         if self._process_pool is not None:
             self._process_pool.shutdown(wait=True, cancel_futures=True)
             self._process_pool = None
+        while self._idle:
+            self._idle.pop().end()
         if self._thread_pool is not None:
             self._thread_pool.shutdown(wait=True, cancel_futures=True)
             self._thread_pool = None
 
-    def _processes_now(self) -> ProcessPoolExecutor:
-        if self._closed:
-            raise RuntimeError("the workers are closed")
-        if self._process_pool is None:
-            # Not fork: the parent has threads and open database connections.
-            self._process_pool = ProcessPoolExecutor(
-                self._processes,
-                mp_context=_Context(),
-                initializer=_start_worker,
-            )
-        return self._process_pool
+    def _done_elsewhere(self, work: _Work) -> Any:
+        for _ in range(_ATTEMPTS):
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                worker = _Worker()
+            try:
+                succeeded, value = worker.do(work)
+            except (EOFError, OSError):
+                worker.end()
+                continue
+            except BaseException:
+                self._idle.append(worker)  # a value that cannot be pickled: it was never told
+                raise
+            self._idle.append(worker)
+            if succeeded:
+                return value
+            raise value
+        raise RuntimeError(f"{_ATTEMPTS} processes have died of the same work")
 
-    def _discard(self, broken: ProcessPoolExecutor) -> None:
-        # Every waiter of a broken pool comes here; only the first one replaces it.
-        if self._process_pool is broken:
-            self._process_pool = None
-            broken.shutdown(wait=False, cancel_futures=True)
+
+class _Worker:
+    """A process that does one thing after another, as it is told over a pipe.
+
+    Not Python's own pool, whose queues have semaphores with names: whoever is killed with all processes
+    leaves those in /dev/shm.
+    """
+
+    def __init__(self) -> None:
+        self._pipe, theirs = Pipe()
+        # Not fork: the parent has threads and open database connections.
+        self._process = _Process(target=_serve, args=(theirs,), daemon=True)
+        with theirs, _STARTING:
+            self._process.start()
+
+    def do(self, work: _Work) -> tuple[bool, Any]:
+        """Whether it succeeded, and its value or exception. EOFError, OSError: the process has ended."""
+        self._pipe.send(work)
+        found: tuple[bool, Any] = self._pipe.recv()
+        return found
+
+    def end(self) -> None:
+        """Once it has done what it does."""
+        self._pipe.close()
+        self._process.join()
 
 
 class _Process(SpawnProcess):
@@ -122,10 +158,6 @@ class _Process(SpawnProcess):
             return SpawnProcess._Popen(process_obj)
         finally:
             command.__spec__ = spec
-
-
-class _Context(SpawnContext):
-    Process = _Process
 
 
 class KeyStock:
@@ -183,15 +215,28 @@ class KeyStock:
         return await self._workers.run(generate_pkcs8, kind) if takes_long(kind) else generate_pkcs8(kind)
 
 
-def _call(fn: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
-    return fn(*args, **kwargs)
-
-
-def _start_worker() -> None:
+def _serve(pipe: Connection) -> None:
+    """Does what it is told until the pipe is closed."""
     # Ctrl-C at a terminal goes to the whole group; the parent decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICENESS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, OSError):
+        while True:
+            answer = _answered(pipe.recv_bytes())
+            pipe.send_bytes(answer)
+
+
+def _answered(told: bytes) -> bytes:
+    try:
+        fn, args, kwargs = pickle.loads(told)  # noqa: S301 - of the parent, over a pipe that nobody else has
+        return pickle.dumps((True, fn(*args, **kwargs)))
+    except Exception as error:
+        error.add_note(format_exc())
+        try:
+            return pickle.dumps((False, error))
+        except Exception:
+            return pickle.dumps((False, RuntimeError(format_exc())))
 
 
 def _end_with_parent() -> None:

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from pickle import PicklingError
 
 import pytest
 
@@ -63,6 +65,34 @@ async def test_closed_workers_take_no_work() -> None:
         await made.run(abs, -1)
     with pytest.raises(RuntimeError, match="closed"):
         await made.run_in_thread(abs, -1)
+
+
+def _kills_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def test_work_that_kills_its_process_is_given_up(workers: Workers) -> None:
+    """Three processes die of it, its caller is told, and what comes next is done."""
+    with pytest.raises(RuntimeError, match="3 processes have died of the same work"):
+        await workers.run(_kills_itself)
+    assert await workers.run(abs, -1) == 1
+
+
+async def test_what_cannot_be_told_or_answered_is_an_error_of_its_caller(workers: Workers) -> None:
+    """Work, or a value, that cannot be pickled: the worker lives on."""
+    victim = await workers.run(os.getpid)
+    with pytest.raises((AttributeError, PicklingError)):
+        await workers.run(lambda: 1)
+    with pytest.raises((TypeError, PicklingError)):
+        await workers.run(threading.Lock)
+    assert await workers.run(os.getpid) == victim
+
+
+async def test_nothing_is_left_by_who_is_killed(workers: Workers) -> None:
+    """No semaphore with a name, which stays in /dev/shm when all processes are killed at once."""
+    await workers.run(abs, -1)
+    mapped = Path("/proc/self/maps").read_text().splitlines()
+    assert [line for line in mapped if "/dev/shm/sem." in line and not line.endswith("(deleted)")] == []
 
 
 async def test_nothing_starts_before_it_is_needed(workers: Workers) -> None:
