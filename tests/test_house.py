@@ -107,7 +107,7 @@ STOREYS = {
     "serving": {"edge", "wire", "running", "web", "proxy", "sites"},
     "practice": {"web", "serving"},
     "demo": {"web", "proxy", "sites", "serving"},
-    "cli": {"edge", "wire", "running", "web", "proxy", "serving", "practice", "demo"},
+    "cli": {"edge", "wire", "running", "web", "proxy", "sites", "serving", "practice", "demo"},
     "packaging": set(),
 }
 

@@ -130,6 +130,12 @@ def people(
     return store.listed(db, campaign, now, view, policy_number, after=after, limit=limit)
 
 
+def step_of(row: Row) -> str:
+    """How far a certificate of the list is: one of ``STEPS``, "lapsed", or "left"."""
+    came, gone = int(row["came"]), int(row["gone"])
+    return ("", "lapsed", "left")[gone] if gone and came < 3 else STEPS[came]
+
+
 async def note_reading(
     ra: RegistrationAuthority, actor: Actor, number: int, view: str, policy_number: str | None
 ) -> None:

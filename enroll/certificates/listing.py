@@ -60,6 +60,24 @@ def count(db: Transaction, ra: RegistrationAuthority, actor: Actor, wanted: Want
     return store.count(db, wanted, ra.now(), generations.distrusted(db))
 
 
+def every(
+    db: Transaction,
+    actor: Actor,
+    wanted: Wanted,
+    order: Order,
+    at: int,
+    after: Place | None,
+    limit: int,
+) -> tuple[list[Listed], Place | None]:
+    """So many certificates after a place, as at a moment, and the place of the last: for a file.
+    Refusal("not_permitted")."""
+    require(actor, Act.RECORD, Verdict.READ)
+    gone = generations.distrusted(db)
+    rows = store.page(db, wanted, order, at, gone, after, limit)
+    place = (int(rows[-1][_COLUMN[order]]), int(rows[-1]["number"])) if rows else None
+    return [Listed(row, state_of(row, at, gone)) for row in rows], place
+
+
 def state_of(row: Row, at: int, distrusted: frozenset[str]) -> State:
     """What a row of the register is at a moment."""
     status: State = row["status"]

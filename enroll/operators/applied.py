@@ -111,6 +111,20 @@ def count(db: Transaction, ra: RegistrationAuthority, actor: Actor, wanted: Want
     return pages.count_applied(db, _narrowed(wanted, ra))
 
 
+def every(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    actor: Actor,
+    wanted: Wanted,
+    after: tuple[int, int] | None,
+    limit: int,
+) -> list[Application]:
+    """So many of the list after a row, without what is looked up beside each: for a file.
+    Refusal("not_permitted")."""
+    require(actor, Act.RECORD, Verdict.READ)
+    return pages.applied(db, _narrowed(wanted, ra), wanted.newest, after, limit)
+
+
 def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -> Seen | None:
     """An application; None for a number that is none's. Refusal("not_permitted")."""
     # Whoever takes applications in sees what has become of them.

@@ -128,6 +128,15 @@ def count(db: Transaction, actor: Actor, wanted: Letters) -> int:
     return pages.count_letters(db, wanted)
 
 
+def every(
+    db: Transaction, actor: Actor, wanted: Letters, last: int, limit: int, counted: int
+) -> Sequence[Mapping[str, Any]]:
+    """So many before a number, newest first, without their words: for a file. ``counted``: how many there are
+    of what is asked for. Refusal("not_permitted")."""
+    require(actor, Act.RECORD, Verdict.READ)
+    return listings.letters_before(db, wanted, last, limit, counted)
+
+
 def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -> Whole:
     """A letter. Refusal: "not_permitted", "not_found"."""
     require(actor, Act.SEARCH, Verdict.READ)

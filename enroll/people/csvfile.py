@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from ca.errors import ConfigError
 from enroll.characters import folded
+from enroll.exports.spreadsheet import ENDS, meant
 from enroll.people.importing import Row
 from enroll.refusals import Refusal
 
@@ -30,6 +31,7 @@ _UNREADABLE = "�"
 _NO_TEXT = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF")
 # So much of a file is looked at for whether it is text at all.
 _BEGINNING = 4_096
+_IS_STOPPED = "its column state says that it is stopped: take the row out, or the word if it is to be used"
 _FIRST_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^,]*)(?:,|$)')
 
 
@@ -54,6 +56,8 @@ class Shape:
     required: tuple[str, ...]
     #: Words in Japanese, and what they mean. An empty cell is the default.
     values: Mapping[str, Mapping[str, str]]
+    #: What an export says besides (`enroll/exports`), and no import reads.
+    told: Mapping[str, tuple[str, str]]
 
     @property
     def wanted(self) -> str:
@@ -109,7 +113,14 @@ USERS = Shape(
     values={
         "role": {"": "member", "一般": "member", "利用者": "member", "管理者": "admin"},
         "notice_by": {"": "mail", "メール": "mail", "はがき": "postcard"},
-        "language": {"": "ja", "日本語": "ja", "英語": "en"},
+        "language": {"": "ja", "日本語": "ja", "英語": "en", "英語(english)": "en"},
+    },
+    told={
+        "organisation": ("organisation", "団体名"),
+        "state": ("state", "状態"),
+        "ends_at": ("ends_at", "証明書の有効期限"),
+        "bounced": ("bounced", "メール不達"),
+        "created_at": ("created_at", "登録日時"),
     },
 )
 ORGANISATIONS = Shape(
@@ -125,9 +136,25 @@ ORGANISATIONS = Shape(
     required=("policy_number", "name"),
     values={
         "lineages": {},
-        "issue_password_by": {"": "mail", "メール": "mail", "はがき": "postcard", "管理者": "admin"},
+        "issue_password_by": {
+            "": "mail",
+            "メール": "mail",
+            "はがき": "postcard",
+            "管理者": "admin",
+            "団体の管理者経由": "admin",
+        },
+    },
+    told={
+        "state": ("state", "状態"),
+        "users": ("users", "利用者数"),
+        "active": ("active", "利用中の利用者数"),
+        "created_at": ("created_at", "登録日時"),
     },
 )
+#: The column of an export that says whether somebody may come in, and what says no: a file never lets those
+#: in again who were stopped where it is from.
+_STATE = "state"
+_STOPPED = frozenset({"stopped", "organisation", "利用停止", "団体が利用停止"})
 
 
 def text_of(content: bytes, file: Path) -> tuple[str, Encoding]:
@@ -168,6 +195,7 @@ def table_in(content: bytes, file: Path, shape: Shape, most: int | None = None) 
         raise BadFile(file, "empty", f" is empty; its first line must be {shape.wanted}")
     columns = _columns(_cells(lines[0]) or [], file, shape)
     numbered = ((number, line) for number, line in enumerate(lines[1:], start=2) if line.strip(" \t,"))
+    numbered = ((number, line) for number, line in numbered if not _is_end(line))
     filled = list(numbered if most is None else islice(numbered, most + 1))
     if most is not None and len(filled) > most:
         raise BadFile(file, "rows", f" has more than {most:,} rows; split it", f"{most:,}")
@@ -209,13 +237,9 @@ def table_again(payload: Mapping[str, Any]) -> Table:
     return Table(payload["heading"], rows, payload["encoding"])
 
 
-def table_of(shape: Shape, records: Iterable[Mapping[str, Any]]) -> bytes:
-    """Records as a file that is read again as the same ones. UTF-8 with the mark that Excel knows it by."""
-    made = io.StringIO()
-    rows = csv.DictWriter(made, list(shape.columns), extrasaction="ignore", quoting=csv.QUOTE_ALL)
-    rows.writeheader()
-    rows.writerows(records)
-    return codecs.BOM_UTF8 + made.getvalue().encode()
+def _is_end(line: str) -> bool:
+    """Whether it is the last line of an export, which is no row."""
+    return line.lstrip('"').startswith(ENDS)
 
 
 def _quoted(text: str) -> str:
@@ -231,18 +255,22 @@ def _meant(heading: str) -> str:
 def _columns(heading: Sequence[str], file: Path, shape: Shape) -> list[str]:
     """The column of each cell; "" for those that are not read."""
     names = {_meant(word): column for column, words in shape.columns.items() for word in words}
-    ignored = {"", *REASON}
-    meant = [_meant(word) for word in heading]
-    found = [names.get(word, "") for word in meant]
+    told = {_meant(word): name for name, words in shape.told.items() for word in words}
+    ignored = {"", *REASON, *told}
+    words = [_meant(word) for word in heading]
+    found = [names.get(word, "") for word in words]
     read = [column for column in found if column]
-    unknown = [word for word, name in zip(heading, meant, strict=True) if name not in names.keys() | ignored]
+    unknown = [word for word, name in zip(heading, words, strict=True) if name not in names.keys() | ignored]
     missing = [column for column in shape.required if column not in found]
     if unknown or missing or len(set(read)) != len(read):
         wrong = [*(f"unknown {word[:40]!r}" for word in unknown[:5]), *(f"missing {m}" for m in missing)]
         about = ", ".join(wrong) or "a column twice"
         raise BadFile(file, "heading", f": the first line must be {shape.wanted} ({about})", about)
     # Excel writes a comma for every column that was ever touched: without a heading it is empty.
-    return ["-" if name in REASON else column for name, column in zip(meant, found, strict=True)]
+    return [
+        f"-{told[name]}" if name in told else "-" if name in REASON else column
+        for name, column in zip(words, found, strict=True)
+    ]
 
 
 def _row(number: int, line: str, columns: Sequence[str], shape: Shape) -> Row:
@@ -255,7 +283,10 @@ def _row(number: int, line: str, columns: Sequence[str], shape: Shape) -> Row:
         problem = "characters in no known encoding"
     elif (problem := _misplaced(cells, columns)) is None:
         named = zip(columns, cells, strict=False)
-        given = {column: cell.strip() for column, cell in named if column not in ("", "-")}
+        told = {column: meant(cell.strip()).strip() for column, cell in named if column}
+        if folded(told.get(f"-{_STATE}", "")).lower() in _STOPPED:
+            return Row(number, line, {}, Refusal("user_disabled", field=_STATE, detail=_IS_STOPPED))
+        given = {column: cell for column, cell in told.items() if not column.startswith("-")}
         for column, words in shape.values.items():
             value = folded(given.get(column, "")).strip().lower()
             given[column] = words.get(value, value)

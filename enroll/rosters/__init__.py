@@ -5,7 +5,7 @@ those of the lists. Each function asks the table of roles first, and reading peo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ca.storage import Transaction
@@ -68,12 +68,7 @@ def organisations(
 ) -> Page:
     """A page of the list that comes ``after`` a row. Refusal("not_permitted")."""
     require(actor, Act.SEARCH, Verdict.READ)
-    narrowed = store.Organisations(
-        wanted.state or None,
-        wanted.issue_password_by or None,
-        _terms("organisations", wanted.text),
-        wanted.newest,
-    )
+    narrowed = _of_organisations(wanted)
     before = 0 if after is None else store.count_organisations(db, narrowed, after)
     rows = store.organisations(db, narrowed, after, PAGE + 1)
     return _page(rows, "policy_number", before, store.count_organisations(db, narrowed))
@@ -113,10 +108,42 @@ def every_user(
     return store.users(db, _of_users(wanted, at, ordered=True), (0, after), limit)
 
 
+def every_organisation(
+    db: Transaction, actor: Actor, wanted: WantedOrganisations, after: str, limit: int
+) -> list[Any]:
+    """The same of organisations, by number."""
+    require(actor, Act.RECORD, Verdict.READ)
+    return store.organisations(db, replace(_of_organisations(wanted), newest=False), (0, after), limit)
+
+
+def count_organisations(db: Transaction, actor: Actor, wanted: WantedOrganisations) -> int:
+    """How many the list has. Refusal("not_permitted")."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return store.count_organisations(db, _of_organisations(wanted))
+
+
+def state_of(row: Mapping[str, Any]) -> str:
+    """Of a row of the list of users: "active", "stopped", "organisation" (that is stopped) or "held"."""
+    if row["disabled_at"] is not None:
+        return "stopped"
+    if row["organisation_disabled_at"] is not None:
+        return "organisation"
+    return "held" if row["held"] else "active"
+
+
 def count_users(db: Transaction, actor: Actor, wanted: WantedUsers, at: int) -> int:
     """How many the list has. Refusal("not_permitted")."""
     require(actor, Act.SEARCH, Verdict.READ)
     return store.count_users(db, _of_users(wanted, at))
+
+
+def _of_organisations(wanted: WantedOrganisations) -> store.Organisations:
+    return store.Organisations(
+        wanted.state or None,
+        wanted.issue_password_by or None,
+        _terms("organisations", wanted.text),
+        wanted.newest,
+    )
 
 
 def _of_users(wanted: WantedUsers, at: int, *, ordered: bool = False) -> store.Users:

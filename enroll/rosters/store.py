@@ -177,7 +177,8 @@ _ORGANISATIONS = (
 )
 _USERS = (
     "SELECT u.user_id, u.policy_number, u.name, u.reading, u.mail, u.role, u.notice_by, u.language,"
-    " u.department, u.principal, u.created_at, u.disabled_at, o.name AS organisation,"
+    " u.department, u.principal, u.postal_code, u.prefecture, u.city, u.street, u.building, u.addressee,"
+    " u.created_at, u.disabled_at, o.name AS organisation,"
     " o.disabled_at AS organisation_disabled_at,"
     " (SELECT max(e.not_after_at) FROM enrollments e WHERE e.user_id = u.user_id"
     " AND e.state IN ('issued', 'picked_up', 'in_use')) AS ends_at,"

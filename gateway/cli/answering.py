@@ -170,12 +170,21 @@ class _Told(io.TextIOBase):
         for begin in range(0, len(text), _AT_ONCE):
             self._ask({"to": self._to, "text": text[begin : begin + _AT_ONCE]})
 
+    def write_octets(self, content: bytes) -> None:
+        """Writes what is no text, behind what was written before."""
+        self.flush()
+        memory = memory_of(content)
+        try:
+            self._ask({"to": self._to, "octets": True}, memory)
+        finally:
+            os.close(memory)
+
     def settle(self) -> None:
         """Has what was written on the disk, where it goes there."""
         self._ask({"settle": True})
 
-    def _ask(self, message: Message) -> Mapping[str, Any]:
+    def _ask(self, message: Message, memory: int | None = None) -> Mapping[str, Any]:
         try:
-            return self._line.ask(message)[0]
+            return self._line.ask(message, memory)[0]
         except HungUp:
             raise BrokenPipeError from None

@@ -157,6 +157,10 @@ def _done(told: Message, fd: int | None, outputs: set[str]) -> Message:
             if stream is not None:
                 stream.write(told["text"])
                 stream.flush()
+        elif "octets" in told and fd is not None:
+            if sys.stdout is not None:
+                sys.stdout.buffer.write(read_whole(fd))
+                sys.stdout.flush()
         elif "settle" in told:
             settle(sys.stdout)
         elif told.get("write") in outputs and fd is not None:

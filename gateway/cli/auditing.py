@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ca.errors import ConfigError
 from ca.journal import files_of
 from enroll import identifiers, store
 from enroll.audit import written
-from enroll.jst import start_of
+from enroll.exports.giving import found_again
+from enroll.jst import shown, start_of
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from gateway.cli.asked import asked, proposed
@@ -41,6 +45,21 @@ class _Checkpoints(InputFile):
         return b"\n".join(map(super().read, files)) if files else super().read(path)
 
 
+class _Exported(InputFile):
+    """A file that was exported, of any length: its SHA-256 in hex, and its last line."""
+
+    def read(self, path: Path) -> bytes:
+        digest, last = hashlib.sha256(), b""
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    digest.update(line)
+                    last = line
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        return digest.hexdigest().encode() + b" " + last
+
+
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -53,7 +72,15 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     metavar="FILE|DIR",
     help="Checkpoints that left this machine: a file of them, the journal's copy, or another machine's log.",
 )
-async def _verify(deployment: Deployment, files: tuple[Given, ...]) -> Answer:
+@click.option(
+    "--export",
+    "exported",
+    type=_Exported("export"),
+    multiple=True,
+    metavar="FILE",
+    help="A file that was exported: whether it is whole, and as it was given.",
+)
+async def _verify(deployment: Deployment, files: tuple[Given, ...], exported: tuple[Given, ...]) -> Answer:
     """Check the whole record, line by line, and say where it was tampered with.
 
     By itself it tells what was altered, added, taken out or moved; that its end was cut off, or that all of
@@ -66,12 +93,25 @@ async def _verify(deployment: Deployment, files: tuple[Given, ...]) -> Answer:
         )
     ]
     counted = deployment.ra.database.read_now(store.audit_counted)
+    known = list[dict[str, Any]]()
+    for each in exported:
+        digest, _, last = each.content.decode("utf-8", "replace").partition(" ")
+        try:
+            told = deployment.ra.database.read_now(lambda db: found_again(db, last, digest))  # noqa: B023
+        except ValueError as wrong:
+            found.append({"number": 0, "what": f"{each.path}: {wrong}"})
+        else:
+            known.append({"file": str(each.path), **asdict(told)})
     if not found:
-        return answer(
-            {"troubles": [], "ok": True, "lines": counted}, f"The record is whole: {counted} lines."
-        )
-    told = listing("troubles", found, {"number": "Line", "what": "What"})
-    return replace(told, value={**told.value, "ok": False, "lines": counted}, failed=True)
+        lines = [
+            f"{each['file']} is whole: {each['table']}, {each['rows']:,} rows, by {each['by']},"
+            f" {shown(each['at'])}"
+            for each in known
+        ]
+        value = {"troubles": [], "ok": True, "lines": counted, "exports": known}
+        return answer(value, f"The record is whole: {counted} lines.", *lines)
+    answered = listing("troubles", found, {"number": "Line", "what": "What"})
+    return replace(answered, value={**answered.value, "ok": False, "lines": counted}, failed=True)
 
 
 @deployment_command(_AUDIT, "checkpoint", Act.AUDIT, READS)
@@ -97,24 +137,6 @@ async def _adopt(deployment: Deployment) -> Answer:
     return answer(
         {"adopted": {"line": line, "hash": digest, "checkpoint": asdict(made)}},
         f"Signed for was line {line}; from now on it is line {made.number}.",
-    )
-
-
-@deployment_command(_AUDIT, "export", Act.AUDIT, READS)
-@click.argument("file", type=_FILE)
-async def _export(deployment: Deployment, file: Path) -> Answer:
-    """Write the whole record with its proof to a file: a line each, and the checkpoint that signs them."""
-    ra, by = deployment.ra, actor()
-    await ra.database.write(
-        lambda db: store.audit(db, ra.now(), by, "audit.exported", "audit", file=str(file))
-    )
-    made = await record.take(deployment)
-    found = record.export(record.lines(ra.database), made, record.public_key(deployment))
-    content = "\n".join(found) + "\n"
-    write(file, content.encode())
-    count = content.count("\n") - 1
-    return answer(
-        {"export": {"file": str(file), "lines": count}}, f"{file}: {count} lines and their checkpoint"
     )
 
 

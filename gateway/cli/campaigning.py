@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 
-from enroll import campaigns, generations, store
+from enroll import campaigns, generations
 from enroll.campaigns import STEPS, VIEWS, Campaign, Counts, Figures, rollover, working
 from enroll.campaigns.rollover import Left
 from enroll.campaigns.working import EVERY_DAYS, MOST_DAYS
@@ -18,21 +17,17 @@ from enroll.jst import shown_day, start_of
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from gateway.cli.asked import asked, proposed
-from gateway.cli.caller import OutputFile, acting, actor, write
-from gateway.cli.frame import ASKS, DOES, READS, Answer, answer, deployment_command, detail, listing
+from gateway.cli.caller import acting
+from gateway.cli.frame import ASKS, DOES, READS, Answer, deployment_command, detail, listing
 from gateway.cli.jobs import after
 from gateway.cli.output import Console, Lines
 from gateway.cli.registers import of_organisation
 from gateway.cli.root import GROUPS
 from gateway.serving.deployment import Deployment
 from gateway.web.rollover import NEXT
-from gateway.web.spreadsheet import csv_parts
 
 _CAMPAIGN = GROUPS["campaign"]
 _NUMBER = click.argument("number", type=int)
-_CSV = click.option(
-    "--csv", "file", type=OutputFile(), default=None, metavar="FILE.csv", help="Write it to a file."
-)
 _DAY = click.DateTime(["%Y-%m-%d"])
 #: What is counted -> what it is called.
 _HEADS = {
@@ -121,10 +116,7 @@ async def _list(deployment: Deployment, every: bool) -> Answer:
 
 @deployment_command(_CAMPAIGN, "show", Act.CAMPAIGNS, READS)
 @_NUMBER
-@click.option(
-    "--csv", "file", type=OutputFile(), default=None, metavar="FILE.csv", help="Write it to a file."
-)
-async def _show(deployment: Deployment, number: int, file: Path | None) -> Answer:
+async def _show(deployment: Deployment, number: int) -> Answer:
     """Show how far a campaign is, organisation by organisation. Each number counts certificates.
 
     Due are all; of those that are not renewed some may be yet, some have expired, and of some there is
@@ -136,8 +128,6 @@ async def _show(deployment: Deployment, number: int, file: Path | None) -> Answe
         {"policy_number": each.policy_number, "name": each.name} | _counts(each.counts)
         for each in found.organisations
     ]
-    if file is not None:
-        return await _written(deployment, number, file, {**_OF, **_HEADS}, rows, "campaign.exported")
     total = {"policy_number": "Total", "name": ""} | _counts(found.total)
     table = listing("rows", [*rows, total], {**_OF, **_HEADS})
     value = {"campaign": asdict(found.campaign), "at": found.at, "rows": rows, "totals": _counts(found.total)}
@@ -153,12 +143,7 @@ async def _show(deployment: Deployment, number: int, file: Path | None) -> Answe
 @_NUMBER
 @click.argument("view", type=click.Choice(list(VIEWS)), default="open")
 @of_organisation("Only this organisation's users.")
-@click.option(
-    "--csv", "file", type=OutputFile(), default=None, metavar="FILE.csv", help="Write it to a file."
-)
-async def _people(
-    deployment: Deployment, number: int, view: str, policy_number: str | None, file: Path | None
-) -> Answer:
+async def _people(deployment: Deployment, number: int, view: str, policy_number: str | None) -> Answer:
     """List whose certificates a number of a campaign counts: by default those who have not renewed yet."""
     ra = deployment.ra
 
@@ -169,10 +154,6 @@ async def _people(
 
     records = await ra.database.read_aside(work)
     await campaigns.note_reading(ra, acting(), number, view, policy_number)
-    if file is not None:
-        return await _written(
-            deployment, number, file, _PEOPLE, records, "campaign.people.exported", view=view
-        )
     return listing("people", records, _PEOPLE)
 
 
@@ -224,27 +205,6 @@ def _lines(found: Campaign, total: Counts) -> list[str]:
         told.append(f"Who has not renewed: sekisho campaign people {found.number}")
         told.append(f"To write to them once more: sekisho campaign remind {found.number} --dry-run")
     return told
-
-
-async def _written(
-    deployment: Deployment,
-    number: int,
-    file: Path,
-    columns: dict[str, str],
-    rows: list[dict[str, Any]],
-    act: str,
-    **facts: str,
-) -> Answer:
-    ra, by = deployment.ra, actor()
-    lines = [[_cell(name, row[name]) for name in columns] for row in rows]
-    write(file, b"".join(csv_parts([list(columns.values()), *lines])))
-    told = {**facts, "rows": len(rows)}
-    await ra.database.write(lambda db: store.audit(db, ra.now(), by, act, str(number), **told))
-    return answer({"export": {"file": str(file), "campaign": number, **told}}, f"{file}: {len(rows)} rows")
-
-
-def _cell(name: str, value: Any) -> str:
-    return shown_day(value) if name.endswith("_at") else str(value)
 
 
 def _counts(counts: Counts) -> dict[str, int]:

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from gateway.cli.output import (
     clean,
     console_for,
     write_answer,
+    write_end,
+    write_part,
     write_table,
 )
 
@@ -48,6 +51,14 @@ class Answer:
     #: Takes back what the command made, where nobody else will ever be told of it (a key that is shown once);
     #: called if the answer does not arrive. Says what it did and what to type next.
     undo: Callable[[], Awaitable[str]] | None = None
+
+
+@dataclass(frozen=True)
+class Streamed(Answer):
+    """An answer of any length that is written as it comes: standard output has nothing else. ``parts``: all
+    of it, as one JSON document or as it was asked for. `show` says on standard error what was written."""
+
+    parts: Callable[[bool], AsyncGenerator[bytes]] | None = None
 
 
 Work = Callable[..., Awaitable[Answer]]
@@ -332,6 +343,15 @@ def _ask(words: str, twice: bool = False) -> str:
 
 
 async def _present(found: Answer, as_json: bool) -> int:
+    if isinstance(found, Streamed):
+        assert found.parts is not None, "there is something to write"
+        async with aclosing(found.parts(as_json)) as parts:
+            async for part in parts:
+                write_part(part)
+        write_end()
+        if not as_json:
+            found.show(console_for(stderr=True))
+        return 0
     try:
         write_answer(found.value, found.show, as_json=as_json)
     except BaseException as error:

@@ -22,6 +22,7 @@ from ca.keyplaces import place_of, responder_of, stem_of
 from ca.storage import Transaction
 from ca.trust import CertificateState
 from enroll import generations, listings, store, timekeeping
+from enroll.exports.spreadsheet import csv_of
 from enroll.jst import JST, shown
 from enroll.languages import LANGUAGES
 from enroll.mail import occasions
@@ -47,7 +48,6 @@ from gateway.cli.root import GROUPS
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment
 from gateway.serving.tokens import keys_in
-from gateway.web.spreadsheet import csv_of
 from gateway.web.words import CERTIFICATE
 
 _CA = GROUPS["ca"]

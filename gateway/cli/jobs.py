@@ -12,6 +12,7 @@ import click
 
 from ca.errors import ConfigError
 from enroll.certificates import ending
+from enroll.exports import giving
 from enroll.jobs import running, viewing
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import IMPORTS, problem_of
@@ -93,6 +94,7 @@ async def _failures(deployment: Deployment, number: int, file: Path) -> Answer:
 
     content, count = deployment.ra.database.read_now(read)
     write(file, content)
+    await giving.tell_file(deployment.ra, acting(), "refused-rows", content, count, job=number)
     return answer({"failures": {"job": number, "file": str(file), "rows": count}}, f"{file}: {count} rows")
 
 

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, Any, NoReturn, Protocol, TextIO
@@ -78,10 +79,7 @@ def console_for(stderr: bool = False) -> Any:
 
 def write_answer(value: Mapping[str, Any], show: Callable[[Console], None], *, as_json: bool) -> None:
     """Writes an answer and sees that it arrived. OutputLost or ReaderLeft if it did not."""
-    stream = sys.stdout
-    if stream is None:
-        raise OutputLost("it is closed")
-    try:
+    with _arriving() as stream:
         if as_json:
             for part in json_parts(value):
                 stream.write(part)
@@ -91,6 +89,33 @@ def write_answer(value: Mapping[str, Any], show: Callable[[Console], None], *, a
             show(console_for())
         stream.flush()
         settle(stream)
+
+
+def write_part(part: bytes) -> None:
+    """Writes a part of a file to standard output, octet by octet: the encoding of a terminal has no say.
+    OutputLost or ReaderLeft if it did not arrive."""
+    with _arriving() as stream:
+        if (elsewhere := getattr(stream, "write_octets", None)) is not None:
+            elsewhere(part)
+        else:
+            stream.buffer.write(part)
+            stream.flush()
+
+
+def write_end() -> None:
+    """Sees that all of it is where it goes."""
+    with _arriving() as stream:
+        settle(stream)
+
+
+@contextmanager
+def _arriving() -> Iterator[TextIO]:
+    """Standard output, for the length of a block."""
+    stream = sys.stdout
+    if stream is None:
+        raise OutputLost("it is closed")
+    try:
+        yield stream
     except BrokenPipeError as error:
         _forget(stream)
         raise ReaderLeft from error

@@ -1,25 +1,22 @@
-"""``report``: the figures of the console's reports, as a table, as JSON, or as a CSV file."""
+"""``report``: the figures of the console's reports, as a table or as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from enroll import store
 from enroll.operators.roles import Act
 from enroll.reports import Row, Week, wanted
-from gateway.cli.caller import OutputFile, acting, actor, write
-from gateway.cli.frame import READS, Answer, answer, deployment_command, listing
+from gateway.cli.caller import acting
+from gateway.cli.frame import READS, Answer, deployment_command, listing
 from gateway.cli.registers import of_organisation
 from gateway.cli.root import root
 from gateway.serving.deployment import Deployment
 from gateway.web import reports
 from gateway.web.reports import KINDS
-from gateway.web.spreadsheet import csv_parts
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _ENGLISH = 1
@@ -30,16 +27,12 @@ _ENGLISH = 1
 @click.option("--from", "first", type=_DAY, default=None, metavar="DAY", help="From this day on, in Japan.")
 @click.option("--to", "last", type=_DAY, default=None, metavar="DAY", help="Up to this day, and on it.")
 @of_organisation("Only this organisation's users.")
-@click.option(
-    "--csv", "file", type=OutputFile(), default=None, metavar="FILE.csv", help="Write it to a file."
-)
 async def _report(
     deployment: Deployment,
     name: str,
     first: datetime | None,
     last: datetime | None,
     policy_number: str | None,
-    file: Path | None,
 ) -> Answer:
     """Show how many certificates end or were issued, were picked up, failures and bounces, week by week.
 
@@ -56,14 +49,6 @@ async def _report(
     found = await ra.database.read(lambda db: reports.made(db, at, acting(), name, asked))
     period: dict[str, Any] = {"first": asked.first.isoformat(), "last": asked.last.isoformat()}
     period |= {} if policy_number is None else {"organisation": policy_number}
-    if file is not None:
-        by = actor()
-        write(file, b"".join(csv_parts(reports.lines(kind, found, _ENGLISH))))
-        told = {**period, "rows": len(found.rows)}
-        await ra.database.write(lambda db: store.audit(db, ra.now(), by, "report.exported", name, **told))
-        return answer(
-            {"export": {"file": str(file), **told}}, f"{file}: {len(found.rows)} rows and their sums"
-        )
     totals = dict(zip(found.columns, found.totals, strict=True))
     records = [_of(row) | dict(zip(found.columns, row.values, strict=True)) for row in found.rows]
     of = {"first": "First day", "last": "Last day"} if kind.narrowed else {"site": "Site", "code": "Cause"}

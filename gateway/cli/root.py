@@ -28,7 +28,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "jobs": ("job", "cert"),
     "people": ("org", "user"),
     "importing": ("org", "user"),
-    "exporting": ("org", "user"),
+    "exporting": ("export",),
     "requests": ("application", "request"),
     "certificates": ("cert",),
     "searching": ("find",),

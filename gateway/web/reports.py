@@ -198,25 +198,6 @@ def cells(kind: Kind, report: Report, values: Sequence[int]) -> list[str]:
     return told + ([] if kind.share is None else ["－" if part is None else f"{part:.1f}%"])
 
 
-def lines(kind: Kind, report: Report, language: int) -> Iterator[list[str]]:
-    """The report as lines of a file: days as ISO 8601 has them, numbers without commas, the sums last."""
-    first, *rest = heads(kind, language)
-    weekly = kind.narrowed
-    yield [
-        *(((("初日", "First day")[language]), ("最終日", "Last day")[language]) if weekly else (first,)),
-        *rest,
-    ]
-    for row in report.rows:
-        of = (
-            [row.of.first.isoformat(), row.of.last.isoformat()]
-            if isinstance(row.of, Week)
-            else [site_words(row.of.site)[language], f"{cause_words(row.of.code)[language]} ({row.of.code})"]
-        )
-        yield [*of, *(cell.replace(",", "") for cell in cells(kind, report, row.values))]
-    total = ("合計", "Total")[language]
-    yield [total, "", *(cell.replace(",", "") for cell in cells(kind, report, report.totals))]
-
-
 def row_words(row: Row, language: int) -> list[tuple[str, ...]]:
     """What a row is of, cell by cell, each in parts between which a line may end."""
     if isinstance(row.of, Week):

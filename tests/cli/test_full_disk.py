@@ -84,7 +84,7 @@ def test_every_command_says_where_room_is_needed(small: Shell, tmp_path: Path) -
     public = small("restore", "key", str(key)).value["key"]["recipient"]
     rows = [
         ("restore", "key", str(place / "key")),
-        ("audit", "export", str(place / "record")),
+        ("audit", "checkpoint", str(place / "record")),
         ("ca", "add", "CORPORATE-PENSION BUSINESS SERVICE CA-G5"),
         ("backup", "--to", str(place), "--recipient", public),
         ("user", "add", "12345678", "年金 花子", "hanako@example.jp"),

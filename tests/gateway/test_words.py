@@ -26,7 +26,9 @@ _NO_TEXTS = (
     "enroll.operators.imports.",
     "gateway.cli.importing.",
     "gateway.demo.importing.",
-    "gateway.cli.exporting.",
+    "enroll.exports.",
+    "gateway.sites.console.exporting.ORGANISATIONS",
+    "gateway.sites.console.exporting.USERS",
     "enroll.people.importing.",
     "gateway.demo.people.ORGANISATIONS",
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from enroll.exports.giving import Places
 from enroll.operators.roles import Act, Verdict
 from gateway.sites.console import (
     admitting,
@@ -24,6 +25,7 @@ from gateway.sites.console import (
     certificate,
     certificates,
     entry,
+    exporting,
     fetching,
     importing,
     integrations,
@@ -53,7 +55,6 @@ _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 _APPLICATION = "/applications/{number:[0-9]{1,12}}"
 _DECIDING = Verdict.PROPOSE | Verdict.DECIDE
 _ENDING = Verdict.PROPOSE | Verdict.DO
-_AUDIT = f"/audit.{{form:{audit.NAMES}}}"
 # All of it, or what one has done oneself: which of them, the function says.
 _SEEING = Verdict.READ | Verdict.OWN
 _POSTCARDS, _BATCH = postcards.POSTCARDS, postcards.BATCH
@@ -131,7 +132,6 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", organisations.ONE + "/disable", organisations.disable, Act.RECORD, Verdict.PROPOSE),
     Route("POST", organisations.ONE + "/enable", organisations.enable, Act.RECORD, Verdict.PROPOSE),
     Route("GET", users.LIST, users.listed, Act.SEARCH),
-    Route("GET", users.LIST + ".csv", users.export, Act.RECORD),
     Route("GET", users.NEW, users.new, Act.RECORD, Verdict.PROPOSE),
     Route("POST", users.NEW, users.add, Act.RECORD, Verdict.PROPOSE),
     Route("GET", users.ONE, users.page, Act.SEARCH),
@@ -164,17 +164,13 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", integrations.ENDPOINT + "/propose", integrations.propose, Act.SETTINGS, Verdict.PROPOSE),
     Route("GET", "/audit", audit.page, Act.AUDIT, _SEEING),
-    Route("GET", _AUDIT, audit.export, Act.AUDIT, _SEEING),
     Route("GET", "/reports", reports.listed, Act.REPORTS),
     Route("GET", _REPORT, reports.page, Act.REPORTS),
-    Route("GET", _REPORT + ".csv", reports.export, Act.REPORTS),
     Route("GET", campaigns.CAMPAIGNS, campaigns.listed, Act.CAMPAIGNS),
     Route("GET", campaigning.NEW, campaigning.new, Act.CAMPAIGNS, Verdict.DO),
     Route("POST", campaigning.NEW, campaigning.begin, Act.CAMPAIGNS, Verdict.DO),
     Route("GET", campaigns.CAMPAIGN, campaigns.page, Act.CAMPAIGNS),
-    Route("GET", campaigns.CAMPAIGN + ".csv", campaigns.export, Act.CAMPAIGNS),
     Route("GET", campaigns.CAMPAIGN + "/people", campaigns.people, Act.SEARCH),
-    Route("GET", campaigns.CAMPAIGN + "/people.csv", campaigns.people_export, Act.SEARCH),
     Route("GET", campaigns.CAMPAIGN + "/remind", campaigning.reminder, Act.CAMPAIGNS, Verdict.DO),
     Route("POST", campaigns.CAMPAIGN + "/remind", campaigning.remind, Act.CAMPAIGNS, Verdict.DO),
     Route("GET", campaigns.CAMPAIGN + "/end", campaigning.ending, Act.CAMPAIGNS, Verdict.DO),
@@ -211,6 +207,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", authority.SETTINGS, authority.settings, Act.SETTINGS),
     Route("GET", admitting.NEW, admitting.page, Act.OPERATORS, Verdict.PROPOSE),
     Route("POST", admitting.NEW, admitting.propose, Act.OPERATORS, Verdict.PROPOSE),
+    *(
+        Route("GET", exporting.path_of(each), exporting.giver(name), each.table.act, each.table.wanted)
+        for name, each in exporting.OFFERED.items()
+    ),
 )
 
 
@@ -218,6 +218,7 @@ def application(gate: Gate) -> web.Application:
     """The site as an application. It must stand behind a listener that requires an operator's certificate."""
     app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
     app[importing.LOOKING] = asyncio.Lock()
+    app[exporting.PLACES] = Places()
     for method, path, handler in DOOR:
         app.router.add_route(method, path, at_door(handler))
     for route in ROUTES:

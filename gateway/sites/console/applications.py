@@ -17,6 +17,7 @@ from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.operators.viewing import Names
 from enroll.people.applications import AT_ONCE, LABELS, OTHER, REJECTIONS
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import LONGEST_LINE, Refusal
 from gateway.sites.console import saying
 from gateway.sites.console.asking import show
@@ -39,6 +40,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "due": ("", "overdue", "today"),
     "sort": ("due", "newest"),
 }
+#: What narrows the list: names in the address.
+FILTERS = (*_CHOICES, "policy_number")
 _LONGEST_NUMBER = 20
 _NOBODY: Text = ("登録なし", "not recorded")
 _NO_CERTIFICATE: Text = ("有効な証明書なし", "no certificate that is good")
@@ -65,19 +68,11 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """The queue: what is due first, or newest first, narrowed as the address says."""
     ra, query = request.app[GATE].ra, request.query
     chosen = _chosen(query)
-    state = "" if chosen["state"] == "all" else chosen["state"]
-    wanted = Wanted(
-        state=state,
-        kind=chosen["kind"],
-        channel=chosen["channel"],
-        due=chosen["due"],  # type: ignore[arg-type]  # one of the table
-        policy_number=chosen["policy_number"],
-        newest=chosen["sort"] == "newest",
-    )
+    wanted = _wanted(chosen)
     after = _cursor(query.get("after", ""))
 
     page = await ra.database.read(lambda db: applied.listed(db, ra, visitor.actor, wanted, after))
-    narrowed = {name: value for name, value in chosen.items() if value != _CHOICES.get(name, ("",))[0]}
+    narrowed = _said(chosen)
     state_told = told(request)
     return show(
         request,
@@ -96,6 +91,12 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         decides=visitor.actor.decides(Act.APPLICATIONS),
         **_WORDS,
     )
+
+
+def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Wanted, Mapping[str, str]]:
+    """What an address asks for, and what of it narrows the list. Refusal("invalid_input")."""
+    chosen = _chosen(query)
+    return _wanted(chosen), _said(chosen)
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -267,6 +268,22 @@ def _chosen(query: Mapping[str, str]) -> dict[str, str]:
     if len(number) > _LONGEST_NUMBER:
         raise Refusal("invalid_input", field="policy_number")
     return chosen | {"policy_number": number}
+
+
+def _wanted(chosen: Mapping[str, str]) -> Wanted:
+    return Wanted(
+        state="" if chosen["state"] == "all" else chosen["state"],
+        kind=chosen["kind"],
+        channel=chosen["channel"],
+        due=chosen["due"],  # type: ignore[arg-type]  # one of the table
+        policy_number=chosen["policy_number"],
+        newest=chosen["sort"] == "newest",
+    )
+
+
+def _said(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Those that say something else than without them."""
+    return {name: value for name, value in chosen.items() if value != _CHOICES.get(name, ("",))[0]}
 
 
 def _cursor(text: str) -> tuple[int, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,22 +12,25 @@ from markupsafe import Markup
 from ca.storage import Row, Transaction
 from enroll import campaigns, identifiers, store
 from enroll.campaigns import STEPS, VIEWS, Campaign, Counts, Figures, OfOrganisation
+from enroll.exports.tables import OfCampaign
 from enroll.identifiers import number_in
-from enroll.jst import shown
 from enroll.mail import store as mail_store
+from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
 from gateway.sites.console.campaignwords import VIEW_WORDS, set_words, step_of
 from gateway.sites.console.finding_words import LETTER_STATES
 from gateway.sites.console.visitors import Visitor
 from gateway.web import charts
 from gateway.web.pages import GATE, language_of
-from gateway.web.spreadsheet import csv_parts
 from gateway.web.words import place_of
 
 CAMPAIGNS = "/campaigns"
 CAMPAIGN = CAMPAIGNS + "/{number:[0-9]{1,12}}"
 _PAGE = 50
 _LONGEST = 100
+#: What narrows the organisations of one, and its people: names in the address.
+FILTERS, OF_PEOPLE = ("organisations",), ("view", "organisation")
 
 
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -81,29 +84,23 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     )
 
 
-async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """The table as CSV; counted, and told in the trail (O21)."""
-    ra, language = request.app[GATE].ra, place_of(language_of(request))
-    found = await figures_of(request, visitor)
-    heads = [("証券番号", "Organisation"), ("団体名", "Name"), *(VIEW_WORDS[view] for view in _ORDER)]
+def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[OfCampaign, Mapping[str, str]]:
+    """Of which campaign an address asks for the organisations."""
+    number, left = _number(query), query.get("organisations") == "open"
+    said = {"number": str(number)} | ({"organisations": "open"} if left else {})
+    return OfCampaign(number, left=left), said
 
-    def lines() -> Iterator[list[str]]:
-        yield [each[language] for each in heads]
-        for each in found.organisations:
-            yield [each.policy_number, each.name, *(str(each.counts.of(view)) for view in _ORDER)]
-        yield [("合計", "Total")[language], "", *(str(found.total.of(view)) for view in _ORDER)]
 
-    number, rows = found.campaign.number, len(found.organisations)
-    by = visitor.actor.name
-    await ra.database.write(
-        lambda db: store.audit(db, ra.now(), by, "campaign.exported", str(number), rows=rows)
-    )
-    return _file(f"campaign-{number}.csv", lines())
+def asked_people(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[OfCampaign, Mapping[str, str]]:
+    """Of which campaign an address asks for the people, and which of them."""
+    view, typed, number = _view(query), _organisation(query), _number(query)
+    said = {"number": str(number), "view": view} | ({} if typed is None else {"organisation": typed})
+    return OfCampaign(number, view, typed), said
 
 
 async def people(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Whose certificates a number counts, those that end first before the others."""
-    ra, view, typed = request.app[GATE].ra, _view(request), _organisation(request)
+    ra, view, typed = request.app[GATE].ra, _view(request.query), _organisation(request.query)
     after = _after(request.query.get("after", ""))
 
     def work(db: Transaction) -> tuple[Figures, list[Row], list[Row | None]]:
@@ -138,47 +135,10 @@ async def people(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     )
 
 
-async def people_export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """The same list as CSV, all of it; counted, and told in the trail (O21)."""
-    ra, language = request.app[GATE].ra, place_of(language_of(request))
-    view, typed, number = _view(request), _organisation(request), int(request.match_info["number"])
-
-    def work(db: Transaction) -> list[Row]:
-        found = campaigns.known(db, number)
-        return list(campaigns.people(db, visitor.actor, found, ra.now(), view, typed))
-
-    rows = await ra.database.read_aside(work)
-    told_ = {"view": view, "rows": len(rows)} | ({"organisation": typed} if typed else {})
-    by = visitor.actor.name
-    await ra.database.write(
-        lambda db: store.audit(db, ra.now(), by, "campaign.people.exported", str(number), **told_)
-    )
-
-    def lines() -> Iterator[list[str]]:
-        yield [each[language] for each in _PEOPLE.values()]
-        for row in rows:
-            told = [str(row[name]) for name in _PEOPLE if name in _PLAIN]
-            yield [*told, shown(row["not_after_at"]), step_of(row)[0][language]]
-
-    return _file(f"campaign-{number}-{view}.csv", lines())
-
-
 # -- parts ---------------------------------------------------------------------------------------------------
 
 #: The columns of a table, in their order.
 _ORDER = (*STEPS, "open", "lapsed", "left")
-_PEOPLE = {
-    "user_id": ("ユーザーID", "User ID"),
-    "name": ("氏名", "Name"),
-    "mail": ("メールアドレス", "Email address"),
-    "policy_number": ("証券番号", "Organisation"),
-    "organisation": ("団体名", "Its name"),
-    "common_name": ("コモンネーム", "Common name"),
-    "serial": ("シリアル番号", "Serial number"),
-    "not_after_at": ("有効期限", "Until"),
-    "step": ("状況", "How far"),
-}
-_PLAIN = frozenset(_PEOPLE) - {"not_after_at", "step"}
 
 
 async def figures_of(request: web.Request, visitor: Visitor) -> Figures:
@@ -222,13 +182,20 @@ def _chart(found: Figures, language: int) -> Markup:
     return charts.bars("campaign", title, said, labels, [total.of(step) for step in STEPS])
 
 
-def _view(request: web.Request) -> str:
-    view = request.query.get("view", "open")
+def _number(query: Mapping[str, str]) -> int:
+    number = number_in(query.get("number", ""), 12)
+    if number is None:
+        raise Refusal("not_found", field="campaign")
+    return number
+
+
+def _view(query: Mapping[str, str]) -> str:
+    view = query.get("view", "open")
     return view if view in VIEWS else "open"
 
 
-def _organisation(request: web.Request) -> str | None:
-    return identifiers.typed_policy_number(request.query.get("organisation", "")[:_LONGEST]) or None
+def _organisation(query: Mapping[str, str]) -> str | None:
+    return identifiers.typed_policy_number(query.get("organisation", "")[:_LONGEST]) or None
 
 
 def _after(text: str) -> tuple[int, int]:
@@ -236,18 +203,3 @@ def _after(text: str) -> tuple[int, int]:
     end, _, number = text.partition("-")
     found = number_in(end, 12), number_in(number, 15)
     return (0, 0) if found[0] is None or found[1] is None else (found[0], found[1])
-
-
-def _file(name: str, lines: Iterable[list[str]]) -> web.Response:
-    return web.Response(
-        body=_streamed(csv_parts(lines)),
-        headers={
-            "Content-Type": "text/csv; charset=utf-8",
-            "Content-Disposition": f'attachment; filename="{name}"',
-        },
-    )
-
-
-async def _streamed(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part

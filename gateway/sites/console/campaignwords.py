@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ca.storage import Row
+from enroll import campaigns
 from enroll.campaigns import Campaign
 from enroll.jst import day_of
 from gateway.web.words import Text
@@ -55,24 +56,23 @@ BEGINNING: Mapping[str, Text] = MappingProxyType(
         "every": ("1～90の日数を入力してください。", "Write 1 to 90 days."),
     }
 )
-_STEPS: Mapping[int, tuple[Text, str]] = MappingProxyType(
+#: How far a certificate of a campaign is -> words and the colour of its chip.
+STEP_WORDS: Mapping[str, tuple[Text, str]] = MappingProxyType(
     {
-        0: (("未案内", "no letter yet"), "warn"),
-        1: (("案内済み", "mailed"), "warn"),
-        2: (("更新画面を表示", "opened"), "warn"),
-        3: (("更新済み", "renewed"), "good"),
-        4: (("新しい証明書で利用", "used"), "good"),
+        "due": (("未案内", "no letter yet"), "warn"),
+        "mailed": (("案内済み", "mailed"), "warn"),
+        "opened": (("更新画面を表示", "opened"), "warn"),
+        "renewed": (("更新済み", "renewed"), "good"),
+        "used": (("新しい証明書で利用", "used"), "good"),
+        "lapsed": (("期限切れ", "expired"), "bad"),
+        "left": (("対象外（失効・再発行・利用停止）", "gone"), "plain"),
     }
-)
-_GONE: Mapping[int, tuple[Text, str]] = MappingProxyType(
-    {1: (("期限切れ", "expired"), "bad"), 2: (("対象外（失効・再発行・利用停止）", "gone"), "plain")}
 )
 
 
 def step_of(row: Row) -> tuple[Text, str]:
     """How far a certificate is, and the colour of its chip."""
-    came, gone = int(row["came"]), int(row["gone"])
-    return _GONE[gone] if gone and came < 3 else _STEPS[came]
+    return STEP_WORDS[campaigns.step_of(row)]
 
 
 def set_words(found: Campaign, organisation: str, issuer: str) -> Text:

@@ -14,6 +14,7 @@ from ca.revocation import REASONS
 from enroll.certificates import ending, listing
 from enroll.certificates.ending import Marked
 from enroll.certificates.store import Order, Place, Wanted
+from enroll.exports.tables import Listed
 from enroll.identifiers import number_in, typed_policy_number
 from enroll.jst import start_of
 from enroll.operators import asking
@@ -39,7 +40,8 @@ OFFERED: Mapping[str, Text] = {
     if each.by_operator
 }
 _SORTS = ("newest", "ending")
-_FIELDS = ("state", "issuer", "profile", "door", "from", "to", "organisation", "sort")
+#: What narrows the list: names in the address.
+FILTERS = ("state", "issuer", "profile", "door", "from", "to", "organisation", "sort")
 _LONGEST = 80
 _WRONG: Mapping[str, Text] = {
     "day": ("日付を入力してください（例：2026-05-01）。", "Please give a day, such as 2026-05-01."),
@@ -79,10 +81,8 @@ _ERRORS: Mapping[str, Text] = {
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A page of the list, and how many there are in all."""
     ra = request.app[GATE].ra
-    typed = {name: request.query.get(name, "").strip()[:_LONGEST] for name in _FIELDS}
-    typed["sort"] = typed["sort"] or _SORTS[0]
+    typed, narrowed = _typed(request.query)
     known = _choices(ra)
-    narrowed = {name: value for name, value in typed.items() if value and value != _SORTS[0]}
     values = {"typed": typed, "narrowed": narrowed, "states": CERTIFICATES, "doors": DOORS, **known}
     try:
         wanted = _wanted(typed, known)
@@ -90,7 +90,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     except Refusal as refusal:
         errors = {refusal.field: _WRONG[refusal.reason or "choice"]}
         return show(request, "certificates.html", visitor, status=422, errors=errors, page=None, **values)
-    order: Order = "ending" if typed["sort"] == "ending" else "newest"
+    order = _order(typed)
     page = await listing.listed(ra, visitor.actor, wanted, order, after)
     return show(
         request,
@@ -105,6 +105,12 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         many=visitor.may("revoke_many", "PROPOSE"),
         **values,
     )
+
+
+def asked(ra: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Listed, Mapping[str, str]]:
+    """What an address asks for, and what of it narrows the list. Refusal with the field at fault."""
+    typed, narrowed = _typed(query)
+    return Listed(_wanted(typed, _choices(ra)), _order(typed)), narrowed
 
 
 async def many(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -133,6 +139,17 @@ async def revoke_many(request: web.Request, visitor: Visitor) -> web.StreamRespo
     if isinstance(done, Proposed):
         return see_other(f"/proposals/{done.number}?done=proposed")
     return see_other(f"/jobs/{done.result['job']}")
+
+
+def _typed(query: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the address says, and what of that says something else than without it."""
+    typed = {name: query.get(name, "").strip()[:_LONGEST] for name in FILTERS}
+    typed["sort"] = typed["sort"] or _SORTS[0]
+    return typed, {name: value for name, value in typed.items() if value and value != _SORTS[0]}
+
+
+def _order(typed: Mapping[str, str]) -> Order:
+    return "ending" if typed["sort"] == "ending" else "newest"
 
 
 def _form(
@@ -228,4 +245,4 @@ def _address(narrowed: Mapping[str, str], after: Place | None) -> str:
 
 def _query(text: str) -> str:
     """Of what a form says it came from: the fields of the list's address, and nothing else."""
-    return urlencode([(name, value) for name, value in parse_qsl(text) if name in (*_FIELDS, "after")])
+    return urlencode([(name, value) for name, value in parse_qsl(text) if name in (*FILTERS, "after")])

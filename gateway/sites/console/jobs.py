@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from ca.storage import Transaction
+from enroll.exports import giving
+from enroll.exports.tables import Either
 from enroll.identifiers import number_in
 from enroll.jobs import store as jobs
 from enroll.jobs import viewing
@@ -15,6 +19,7 @@ from enroll.operators import asking
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.operators.viewing import Names, names_in
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from gateway.sites.console import saying
 from gateway.sites.console.asking import show
@@ -26,6 +31,8 @@ from gateway.web.pages import GATE, language_of, see_other
 JOBS, IMPORT = "/jobs", "/imports/{number:[0-9]{1,12}}"
 JOB = JOBS + "/{number:[0-9]{1,12}}"
 _PAGE = 50
+#: What narrows the list: names in the address.
+FILTERS = ("state",)
 #: Kind of an import -> where those are that its rows are about.
 _LEADS = {"user.import": "/users", "organisation.import": "/organisations"}
 
@@ -56,6 +63,12 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         states=STATES,
         imports=IMPORTS,
     )
+
+
+def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Either, Mapping[str, str]]:
+    """Whether an address asks for all."""
+    every = query.get("state") == "all"
+    return Either(every), {"state": "all"} if every else {}
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -113,11 +126,14 @@ async def failures(request: web.Request, visitor: Visitor) -> web.StreamResponse
     """The refused rows of an import, as the file that it came in."""
     number, language = int(request.match_info["number"]), language_of(request)
 
-    def read(db: Transaction) -> bytes:
+    def read(db: Transaction) -> tuple[bytes, int]:
         found = viewing.seen(db, visitor.actor, number)
-        return viewing.failures(db, found, lambda problem: reason(problem, language))
+        content = viewing.failures(db, found, lambda problem: reason(problem, language))
+        return content, jobs.counted(db, number).get("refused", 0)
 
-    content = await request.app[GATE].ra.database.read_aside(read)
+    ra = request.app[GATE].ra
+    content, rows = await ra.database.read_aside(read)
+    await giving.tell_file(ra, visitor.actor, "refused-rows", content, rows, job=number)
     disposition = f'attachment; filename="failures-{number}.csv"'
     return web.Response(
         body=content, headers={"Content-Type": "text/csv", "Content-Disposition": disposition}

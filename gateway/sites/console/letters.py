@@ -15,6 +15,7 @@ from enroll.listings import Letters
 from enroll.mail.states import Pace
 from enroll.operators import letters
 from enroll.operators.letters import PAGE, Whole
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
 from gateway.sites.console.finding_words import (
@@ -43,6 +44,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "channel": ("", *CHANNELS),
 }
 _TYPED = ("user_id", "from", "to")
+#: What narrows the list: names in the address.
+FILTERS = (*_CHOICES, *_TYPED)
 _WRONG: Text = ("日付を入力してください（例：2026-05-01）。", "Please give a day, such as 2026-05-01.")
 
 
@@ -78,6 +81,15 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         ticked=state.get("ticked", ()),
         **_WORDS,
     )
+
+
+def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Letters, Mapping[str, str]]:
+    """What an address asks for, and what of it narrows the list. Refusal with the field at fault."""
+    chosen = _chosen(query)
+    wanted, wrong = _wanted(chosen)
+    if wrong:
+        raise Refusal("invalid_input", field=next(iter(wrong)))
+    return wanted, {name: value for name, value in chosen.items() if value}
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:

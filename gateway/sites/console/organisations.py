@@ -14,6 +14,7 @@ from enroll.operators import store as operators
 from enroll.operators.actors import require
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Proposal
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.rosters import WantedOrganisations, WantedUsers
 from gateway.sites.console import recording
@@ -34,6 +35,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "issue_password_by": ("", *PASSWORD_BY),
     "sort": ("number", "newest"),
 }
+#: What narrows the list: names in the address.
+FILTERS = (*_CHOICES, "q")
 #: Act on one -> the kind of proposal.
 ACTS: Mapping[str, str] = {
     "change": "organisation.change",
@@ -45,15 +48,27 @@ ACTS: Mapping[str, str] = {
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A page of them, narrowed as the address says."""
     ra, found = request.app[GATE].ra, narrowed(request.query, LIST, _CHOICES)
-    wanted = WantedOrganisations(
+    wanted = _wanted(found)
+    page = await ra.database.read(lambda db: rosters.organisations(db, visitor.actor, wanted, found.after))
+    return show(
+        request, "organisations.html", visitor, page=page, password_by=PASSWORD_BY, **_list(found, page)
+    )
+
+
+def asked(
+    _: RegistrationAuthority, query: Mapping[str, str]
+) -> tuple[WantedOrganisations, Mapping[str, str]]:
+    """What an address asks for, and what of it narrows the list. Refusal("invalid_input")."""
+    found = narrowed(query, LIST, _CHOICES)
+    return _wanted(found), found.said
+
+
+def _wanted(found: Narrowed) -> WantedOrganisations:
+    return WantedOrganisations(
         found.text,
         found.chosen["state"],  # type: ignore[arg-type]  # one of the table
         found.chosen["issue_password_by"],
         found.chosen["sort"] == "newest",
-    )
-    page = await ra.database.read(lambda db: rosters.organisations(db, visitor.actor, wanted, found.after))
-    return show(
-        request, "organisations.html", visitor, page=page, password_by=PASSWORD_BY, **_list(found, page)
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 from urllib.parse import urlencode
@@ -11,16 +11,16 @@ from aiohttp import web
 from markupsafe import Markup
 
 from ca.storage import Transaction
-from enroll import identifiers, store
+from enroll import identifiers
+from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.reports import Report, Wanted, wanted
 from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor
 from gateway.web import charts, reports
 from gateway.web.charts import Series
-from gateway.web.pages import GATE, language_of, see_other
+from gateway.web.pages import GATE, language_of
 from gateway.web.reports import KINDS, Kind
-from gateway.web.spreadsheet import csv_parts
 from gateway.web.words import Text, place_of
 
 #: The names in an address.
@@ -29,6 +29,8 @@ NAMES = "|".join(KINDS)
 _MOST_BARS = 15
 # What somebody typed goes back into the page, as far as it is no longer than anything that is meant.
 _LONGEST = 40
+#: What narrows one: names in the address.
+FILTERS = ("from", "to", "organisation")
 
 _WRONG: Mapping[tuple[str, str], Text] = {
     ("invalid_input", "day"): (
@@ -70,7 +72,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One, for the period and the organisation that the address names."""
     name = request.match_info["name"]
-    typed = {field: request.query.get(field, "")[:_LONGEST] for field in ("from", "to", "organisation")}
+    typed = {field: request.query.get(field, "")[:_LONGEST] for field in FILTERS}
     try:
         report = await _made(request, visitor, name)
     except Refusal as refusal:
@@ -83,46 +85,22 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     return _shown(request, visitor, name, typed | {"organisation": asked.policy_number or ""}, report)
 
 
-async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """The same as CSV, as Excel in Japan opens it; counted, and told in the trail (O21)."""
-    ra, name, language = request.app[GATE].ra, request.match_info["name"], _language(request)
-    try:
-        report = await _made(request, visitor, name)
-    except Refusal as refusal:
-        if (refusal.code, refusal.reason) not in _WRONG:
-            raise
-        return see_other(f"/reports/{name}?{request.query_string}")
-    asked = report.wanted
-    told = {"first": asked.first.isoformat(), "last": asked.last.isoformat(), "rows": len(report.rows)}
-    if asked.policy_number is not None:
-        told["organisation"] = asked.policy_number
-    await ra.database.write(
-        lambda db: store.audit(db, ra.now(), visitor.actor.name, "report.exported", name, **told)
-    )
-    file = f"report-{name}-{asked.first:%Y%m%d}-{asked.last:%Y%m%d}.csv"
-    return web.Response(
-        body=_streamed(csv_parts(reports.lines(KINDS[name], report, language))),
-        headers={
-            "Content-Type": "text/csv; charset=utf-8",
-            "Content-Disposition": f'attachment; filename="{file}"',
-        },
-    )
-
-
-async def _streamed(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
+def asked(name: str, ra: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Wanted, Mapping[str, str]]:
+    """The period, and the organisation, of which an address asks for a report. Refusal with the field."""
+    first, last = reports.default_period(name, ra.now())
+    typed = identifiers.typed_policy_number(query.get("organisation", "")[:_LONGEST])
+    narrowed = typed if typed and KINDS[name].narrowed else None
+    found = wanted(_day(query, "from", first), _day(query, "to", last), narrowed)
+    said = {"from": found.first.isoformat(), "to": found.last.isoformat()}
+    return found, said | ({} if narrowed is None else {"organisation": narrowed})
 
 
 async def _made(request: web.Request, visitor: Visitor, name: str) -> Report:
     """The report that an address asks for. Refusal with the field at fault."""
-    ra, query = request.app[GATE].ra, request.query
+    ra = request.app[GATE].ra
+    found, _ = asked(name, ra, request.query)
     at = ra.now()
-    first, last = reports.default_period(name, at)
-    typed = identifiers.typed_policy_number(query.get("organisation", "")[:_LONGEST])
-    narrowed = typed if typed and KINDS[name].narrowed else None
-    asked = wanted(_day(query, "from", first), _day(query, "to", last), narrowed)
-    return await ra.database.read_aside(lambda db: reports.made(db, at, visitor.actor, name, asked))
+    return await ra.database.read_aside(lambda db: reports.made(db, at, visitor.actor, name, found))
 
 
 def _day(query: Mapping[str, str], field: str, default: date) -> date:

@@ -1,18 +1,18 @@
-"""利用者: everybody with a user ID, listed, as a file, and each as recorded; what changes is proposed.
+"""利用者: everybody with a user ID, listed, and each as recorded; what changes is proposed.
 
 For somebody on the telephone there is the caller view (`callers.py`); this page is the register's.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
 from ca.storage import Transaction
-from enroll import rosters, store
+from enroll import rosters
 from enroll.identifiers import new_typed_user_id, typed_policy_number
 from enroll.operators import asking, helping, taking
 from enroll.operators import store as operators
@@ -20,6 +20,7 @@ from enroll.operators.store import Proposal
 from enroll.people.likeness import Alike, mark_of, sharers
 from enroll.people.postal import address_of
 from enroll.people.register import Person
+from enroll.ra import RegistrationAuthority
 from enroll.rosters import WantedUsers
 from gateway.sites.console import recording
 from gateway.sites.console.asking import show
@@ -27,11 +28,10 @@ from gateway.sites.console.finding_words import KINDS
 from gateway.sites.console.narrowing import Narrowed, narrowed
 from gateway.sites.console.recording import NEW_USER, USER
 from gateway.sites.console.visitors import Visitor
-from gateway.sites.console.words import PROPOSALS, day
+from gateway.sites.console.words import PROPOSALS
 from gateway.sites.service.words import LANGUAGE_NAMES, NOTICES
-from gateway.web.pages import GATE, form, language_of, told
-from gateway.web.spreadsheet import MARK, csv_lines
-from gateway.web.words import Text, place_of
+from gateway.web.pages import GATE, form, told
+from gateway.web.words import Text
 
 LIST, NEW = "/users", "/users/new"
 ONE = LIST + "/{user_id:[A-Z0-9]{4,12}}"
@@ -43,7 +43,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "bounced": ("", "1"),
     "sort": ("number", "newest"),
 }
-_PART = 1_000
+#: What narrows the list: names in the address.
+FILTERS = (*_CHOICES, "policy_number", "q")
 #: Act on one -> the kind of proposal.
 ACTS: Mapping[str, str] = {
     "change": "user.change",
@@ -51,29 +52,12 @@ ACTS: Mapping[str, str] = {
     "enable": "user.enable",
     "release": "user.release",
 }
-#: Of a file: a column of the list and its heading.
-_COLUMNS: Mapping[str, Text] = {
-    "user_id": ("ユーザーID", "User ID"),
-    "policy_number": ("証券番号", "Policy number"),
-    "organisation": ("団体名", "Organisation"),
-    "name": ("氏名", "Name"),
-    "reading": ("フリガナ", "Reading"),
-    "mail": ("メールアドレス", "Email address"),
-    "role": ("区分", "Kind of user"),
-    "notice_by": ("通知方法", "Notice by"),
-    "language": ("メールの言語", "Language of emails"),
-    "department": ("部署", "Department"),
-    "state": ("状態", "State"),
-    "ends_at": ("証明書の有効期限", "Certificate until"),
-    "bounced": ("メール不達", "Email does not arrive"),
-    "created_at": ("登録日", "Recorded"),
-}
 #: Fields that a form calls otherwise than a proposal does.
 _CALLED: dict[str, Text] = {
     "policy_number": ("証券番号", "Policy number"),
     "user_id": ("希望するユーザーID（任意）", "User ID wished for (optional)"),
 }
-_STATES: Mapping[str, Text] = {
+STATES: Mapping[str, Text] = {
     "active": ("利用中", "in use"),
     "stopped": ("利用停止", "disabled"),
     "organisation": ("団体が利用停止", "organisation disabled"),
@@ -83,7 +67,7 @@ _STATES: Mapping[str, Text] = {
 
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A page of them, narrowed as the address says. Whose data is shown is noted."""
-    found = _narrowed(request)
+    found = narrowed(request.query, LIST, _CHOICES, "policy_number")
     ra, wanted = request.app[GATE].ra, _wanted(found)
     page = await rosters.users(ra, visitor.actor, wanted, found.after)
     return show(
@@ -94,37 +78,14 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         found=found,
         following=found.following(page.following),
         roles=KINDS,
-        standing=lambda row: _STATES[_state(row)],
+        standing=lambda row: STATES[rosters.state_of(row)],
     )
 
 
-async def export(request: web.Request, visitor: Visitor) -> web.StreamResponse:
-    """The same as a file, all of it, by user ID. Counted, and told in the trail before (O21)."""
-    ra, at, place = request.app[GATE].ra, request.app[GATE].ra.now(), place_of(language_of(request))
-    found = _narrowed(request)
-    wanted, actor = _wanted(found), visitor.actor
-
-    def begin(db: Transaction) -> None:
-        rows = rosters.count_users(db, actor, wanted, at)
-        asked = {name: value for name, value in found.said.items() if name != "q"}
-        store.audit(db, at, actor.name, "users.exported", "export", rows=rows, asked=asked)
-
-    await ra.database.read_aside(lambda db: rosters.every_user(db, actor, wanted, at, "", 1))
-    await ra.database.write(begin)
-
-    async def streamed() -> AsyncIterator[bytes]:
-        yield MARK + csv_lines([[words[place] for words in _COLUMNS.values()]])
-        last = ""
-        while part := await ra.database.read_aside(
-            lambda db: rosters.every_user(db, actor, wanted, at, last, _PART)  # noqa: B023
-        ):
-            yield csv_lines([_row(row, place) for row in part])
-            last = str(part[-1]["user_id"])
-
-    headers = {"Content-Type": "text/csv; charset=utf-8"}
-    return web.Response(
-        body=streamed(), headers=headers | {"Content-Disposition": 'attachment; filename="users.csv"'}
-    )
+def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[WantedUsers, Mapping[str, str]]:
+    """What an address asks for, and what of it narrows the list. Refusal("invalid_input")."""
+    found = narrowed(query, LIST, _CHOICES, "policy_number")
+    return _wanted(found), found.said
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -149,7 +110,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         organisation=person.organisation,
         row=row,
         held=bool(row["held"]) and bool(step),
-        standing=_STATES[_state(row)],
+        standing=STATES[rosters.state_of(row)],
         path=f"{LIST}/{user_id}",
         waiting=waiting if visitor.may("record") else [],
         kinds=PROPOSALS,
@@ -247,10 +208,6 @@ async def _ask(
     return await recording.ask(request, visitor, kind, payload, reason, here, fields, doubts, mark)
 
 
-def _narrowed(request: web.Request) -> Narrowed:
-    return narrowed(request.query, LIST, _CHOICES, "policy_number")
-
-
 def _wanted(found: Narrowed) -> WantedUsers:
     chosen = found.chosen
     return WantedUsers(
@@ -262,25 +219,3 @@ def _wanted(found: Narrowed) -> WantedUsers:
         bool(chosen["bounced"]),
         chosen["sort"] == "newest",
     )
-
-
-def _state(row: Mapping[str, Any]) -> str:
-    if row["disabled_at"] is not None:
-        return "stopped"
-    if row["organisation_disabled_at"] is not None:
-        return "organisation"
-    return "held" if row["held"] else "active"
-
-
-def _row(row: Mapping[str, Any], place: int) -> list[str]:
-    language = ("ja", "en")[place]
-    words: dict[str, str] = {
-        "role": KINDS[row["role"]][place],
-        "notice_by": NOTICES[row["notice_by"]][place],
-        "language": LANGUAGE_NAMES[row["language"]][place],
-        "state": _STATES[_state(row)][place],
-        "ends_at": "" if row["ends_at"] is None else day(row["ends_at"], language),
-        "bounced": ("不達", "yes")[place] if row["bounced"] else "",
-        "created_at": day(row["created_at"], language),
-    }
-    return [words[name] if name in words else str(row[name]) for name in _COLUMNS]

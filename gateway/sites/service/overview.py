@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from enroll import generations, store
+from enroll.exports.spreadsheet import csv_of
 from enroll.jst import days_left, shown, shown_day
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import Enrollment, lives
@@ -19,7 +20,6 @@ from gateway.sites.service.standing import Standing, Text
 from gateway.sites.service.visitors import Visitor
 from gateway.sites.service.words import NOTICES, ROLES
 from gateway.web.pages import GATE, language_of, render
-from gateway.web.spreadsheet import csv_of
 from gateway.web.words import place_of
 
 #: Days before its end from which a certificate is told of.

@@ -91,10 +91,11 @@ async def test_the_record_is_searched_and_carried_away(signed: tuple[Office, lis
 
     file = (await auditor.at.get("/audit.csv?act=user.changed")).body.decode("utf-8-sig")
     rows = list(csv.reader(io.StringIO(file)))
-    assert (len(rows), rows[0][0], rows[-1][0]) == (1 + 120 + 1, "番号", "checkpoint")
+    assert (len(rows), rows[0][0], rows[-2][0]) == (1 + 120 + 2, "番号", "checkpoint")
+    assert rows[-1][:2] == ["#以上", "120"]
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
-    *found, last = (await auditor.at.get("/audit.jsonl")).body.decode().splitlines()
-    told = json.loads(last)
+    *found, signed_head, end = (await auditor.at.get("/audit.jsonl")).body.decode().splitlines()
+    told = json.loads(signed_head)
     checkpoint = Checkpoint(**told["checkpoint"])
     assert is_ours(_KEY.public_key(), checkpoint, "ca")
     lines = [Line(**json.loads(each)["line"]) for each in reversed(found)]
@@ -102,13 +103,16 @@ async def test_the_record_is_searched_and_carried_away(signed: tuple[Office, lis
     assert [asdict(each) for each in lines] == [
         asdict(each) for each in store.audit_lines(look(ra.database), 0, len(lines))
     ]
+    assert json.loads(end)["end"]["rows"] == len(lines)
     trail = store.audit_page(look(ra.database), "audit", 10)
     assert [(each["action"], each["detail"]["rows"]) for each in trail] == [
-        ("audit.exported", len(lines)), ("audit.exported", 120),
+        ("export.ended", len(lines)), ("export.begun", len(lines)), ("export.ended", 120),
+        ("export.begun", 120),
     ]  # fmt: skip
     works.clear()
     page = await auditor.at.get("/audit.jsonl")
     assert (page.status, page.h1) == (503, "ファイルを作成できません")
+    assert store.audit_page(look(ra.database), "audit", 1)[0]["action"] == "export.failed"
 
 
 async def test_an_approver_sees_the_own_lines(signed: tuple[Office, list[bool]]) -> None:
@@ -126,5 +130,5 @@ async def test_an_approver_sees_the_own_lines(signed: tuple[Office, list[bool]])
     assert "Your role sees what you have done yourself" in page.main.text
     actors = {row[2] for row in page.main.table()[1:]}
     assert actors == {"operator:ann", "operator:ann/ann"}
-    *found, _ = (await approver.at.get("/audit.jsonl")).body.decode().splitlines()
+    *found, _, _ = (await approver.at.get("/audit.jsonl")).body.decode().splitlines()
     assert {json.loads(each)["line"]["actor"] for each in found} == actors

@@ -183,11 +183,18 @@ async def test_whose_data_is_read_is_noted(office: Office) -> None:  # noqa: F81
     rows = list(csv.reader(io.StringIO(got.body.decode("utf-8-sig"))))
     lines = store.audit_page(look(ra.database), None, 20)
     told = [
-        (each["action"], each["detail"]) for each in lines if each["action"].startswith(("person.", "users."))
+        (each["action"], each["detail"])
+        for each in lines
+        if each["action"].startswith(("person.", "export."))
     ]
     assert "kept-secret" not in str(told)
-    assert {action for action, _ in told} == {"person.searched", "person.seen", "users.exported"}
-    assert (len(rows), "'rows': 1" in str(told)) == (2, True)
+    assert {action for action, _ in told} == {
+        "person.searched",
+        "person.seen",
+        "export.begun",
+        "export.ended",
+    }
+    assert (len(rows), "'rows': 1" in str(told)) == (3, True)
 
 
 async def test_the_list_as_a_file(office: Office) -> None:  # noqa: F811
@@ -200,9 +207,9 @@ async def test_the_list_as_a_file(office: Office) -> None:  # noqa: F811
     assert got.headers["Content-Disposition"] == 'attachment; filename="users.csv"'
     rows = list(csv.reader(io.StringIO(got.body.decode("utf-8-sig"))))
     assert rows[0][:4] == ["ユーザーID", "証券番号", "団体名", "氏名"]
-    assert [row[0] for row in rows[1:]] == people
-    assert rows[1][3] == "'=甲 0"
-    assert len((await approver.at.get("/users.csv?role=admin&lang=en")).body.splitlines()) == 1 + 6
+    assert [row[0] for row in rows[1:-1]] == people
+    assert (rows[1][3], rows[-1][:2]) == ("'=甲 0", ["#以上", "60"])
+    assert len((await approver.at.get("/users.csv?role=admin&lang=en")).body.splitlines()) == 1 + 6 + 1
     assert (await desk.at.get("/users.csv")).status == 403
 
 
