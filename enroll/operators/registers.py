@@ -15,6 +15,7 @@ from ca.store import CertificateRecord
 from enroll import generations, store
 from enroll.jobs import store as jobs
 from enroll.jobs import viewing
+from enroll.jobs.states import OPEN
 from enroll.jobs.store import Job
 from enroll.listings import store as pages
 from enroll.listings.store import Applied, Letters, Wanted
@@ -23,6 +24,7 @@ from enroll.operators import asking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, asked_again, require
 from enroll.operators.roles import Act, Verdict
+from enroll.operators.states import State
 from enroll.operators.store import Proposal
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -135,23 +137,36 @@ def application(db: Transaction, actor: Actor, number: int) -> Application:
     return _there(store.application(db, number), "application")
 
 
-def proposals(db: Transaction, actor: Actor, before: int | None, limit: int) -> Page[Proposal]:
-    """Those that somebody may look at, newest first, before a number."""
+def proposals(
+    db: Transaction, actor: Actor, at: int, before: int | None, limit: int, *, every: bool = True
+) -> Page[Proposal]:
+    """Those that somebody may look at, newest first, before a number; without ``every`` those that wait."""
+    state = None if every else State.PENDING
     return _visible(
-        lambda last: operators.proposals(db, before=last, limit=_AT_ONCE),
-        lambda each: asking.visible(actor, each),
+        lambda last: operators.proposals(db, state, before=last, limit=_AT_ONCE),
+        lambda each: asking.visible(actor, each) and (every or asking.state_at(each, at) is state),
         before,
         limit,
     )
 
 
 def jobs_of(
-    db: Transaction, actor: Actor, kinds: Collection[str] | None, before: int | None, limit: int
+    db: Transaction,
+    actor: Actor,
+    kinds: Collection[str] | None,
+    before: int | None,
+    limit: int,
+    *,
+    every: bool = True,
 ) -> Page[Job]:
-    """The same of jobs; ``kinds``: of these alone."""
+    """The same of jobs, without ``every`` those that are open; ``kinds``: of these alone."""
     return _visible(
         lambda last: jobs.page(db, last, _AT_ONCE),
-        lambda each: viewing.visible(actor, each) and (kinds is None or each.kind in kinds),
+        lambda each: (
+            viewing.visible(actor, each)
+            and (kinds is None or each.kind in kinds)
+            and (every or each.state in OPEN)
+        ),
         before,
         limit,
     )

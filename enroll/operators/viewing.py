@@ -16,7 +16,7 @@ from enroll.hooks import viewing as hooks
 from enroll.jobs import viewing as jobs
 from enroll.jst import day_of, start_of
 from enroll.listings import Letters
-from enroll.operators import applied, asking, letters
+from enroll.operators import applied, asking, letters, operating
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require
 from enroll.operators.applied import Wanted
@@ -49,17 +49,26 @@ def listed(db: Transaction, at: int, actor: Actor, *, ending: bool = False) -> l
     Refusal("not_permitted")."""
     require(actor, Act.OPERATORS, Verdict.READ)
     ends = {each.number: end for each, end in operators.endings(db, at + ENDING_SECONDS)}
-    return [
-        Listed(
-            each,
-            len(operators.certificates(db, each.number)),
-            len(operators.passkeys(db, each.number)),
-            operators.open_code(db, each.number, at),
-            ends.get(each.number),
-        )
-        for each in operators.operators(db)
-        if not ending or each.number in ends
-    ]
+    there = operators.operators(db)
+    return [_listed(db, at, each, ends) for each in there if not ending or each.number in ends]
+
+
+def one(db: Transaction, at: int, actor: Actor, name: str) -> Listed:
+    """One who is there. Refusal: "not_permitted", "not_found" for one who is none, or has ended."""
+    require(actor, Act.OPERATORS, Verdict.READ)
+    found = operating.there(db, name)
+    ends = {each.number: end for each, end in operators.endings(db, at + ENDING_SECONDS)}
+    return _listed(db, at, found, ends)
+
+
+def _listed(db: Transaction, at: int, found: Operator, ends: Mapping[int, int]) -> Listed:
+    return Listed(
+        found,
+        len(operators.certificates(db, found.number)),
+        len(operators.passkeys(db, found.number)),
+        operators.open_code(db, found.number, at),
+        ends.get(found.number),
+    )
 
 
 def ending_soon(at: int) -> Certificates:

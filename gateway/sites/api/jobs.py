@@ -35,6 +35,12 @@ class NewImport(Input, frozen=True):
     reason: Line = ""
 
 
+class Some(Paged, frozen=True):
+    """Which jobs are listed: all, or those that are not over."""
+
+    state: Literal["open"] | None = None
+
+
 async def jobs_listed(call: Call) -> Answer:
     """Every job that one may see, newest first."""
     return await _listed(call, None)
@@ -46,11 +52,12 @@ async def imports_listed(call: Call) -> Answer:
 
 
 async def _listed(call: Call, kinds: tuple[str, ...] | None) -> Answer:
-    asked: Paged = call.query
+    asked: Some = call.query
     after = numbers_after(asked.cursor)
 
     def work(db: Transaction) -> Page[Job]:
-        return registers.jobs_of(db, call.actor, kinds, after[0] if after else None, asked.limit)
+        last, every = after[0] if after else None, asked.state is None
+        return registers.jobs_of(db, call.actor, kinds, last, asked.limit, every=every)
 
     page = await call.read(work)
     following = cursor_of(page.rows[-1].number) if page.further else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ca.storage import Transaction
 from enroll.operators import asking, registers
 from enroll.operators import store as operators
@@ -12,13 +14,20 @@ from gateway.sites.api.calls import Answer, Call, Record, one
 from gateway.sites.api.reading import Paged, cursor_of, numbers_after
 
 
+class Some(Paged, frozen=True):
+    """Which proposals are listed: all, or those that wait."""
+
+    state: Literal["pending"] | None = None
+
+
 async def listed(call: Call) -> Answer:
     """Those that one may look at, newest first."""
-    asked: Paged = call.query
+    asked: Some = call.query
     after = numbers_after(asked.cursor)
 
     def work(db: Transaction) -> Page[Proposal]:
-        return registers.proposals(db, call.actor, after[0] if after else None, asked.limit)
+        last, every = after[0] if after else None, asked.state is None
+        return registers.proposals(db, call.actor, call.now(), last, asked.limit, every=every)
 
     page = await call.read(work)
     following = cursor_of(page.rows[-1].number) if page.further else ""

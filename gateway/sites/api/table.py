@@ -92,16 +92,16 @@ _CERTIFICATES: tuple[Route, ...] = (
 )
 # Whose a job or a proposal is its kind says (`viewing.visible`, `asking.visible`).
 _WORK: tuple[Route, ...] = (
-    Route("GET", "/jobs", jobs.jobs_listed, query=Paged),
+    Route("GET", "/jobs", jobs.jobs_listed, query=jobs.Some),
     Route("GET", "/jobs/{number}", jobs.job_shown),
     Route("POST", "/jobs/{number}/cancellations", jobs.cancel),
     Route("POST", "/jobs/{number}/resumptions", jobs.resume),
-    Route("GET", "/imports", jobs.imports_listed, query=Paged),
+    Route("GET", "/imports", jobs.imports_listed, query=jobs.Some),
     Route("POST", "/imports", jobs.propose_import, Act.RECORD, _ASK, query=jobs.NewImport, body=None),
     Route("GET", "/imports/{number}", jobs.import_shown),
     Route("GET", "/imports/{number}/failures", jobs.failures),
     Route("POST", "/imports/{number}/undoings", jobs.undo, Act.RECORD, _ASK, body=Reasoned),
-    Route("GET", "/proposals", proposals.listed, query=Paged),
+    Route("GET", "/proposals", proposals.listed, query=proposals.Some),
     Route("GET", "/proposals/{number}", proposals.shown),
     Route("POST", "/proposals/{number}/withdrawals", proposals.withdraw),
 )

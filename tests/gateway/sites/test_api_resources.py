@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,13 @@ from ca.profiles import Audience
 from ca.storage import Transaction
 from enroll import store as enrollment
 from enroll.around import Around, with_storage
-from enroll.jobs import running
+from enroll.jobs import running, viewing
 from enroll.operators import asking
 from enroll.operators import store as operators
+from enroll.operators.actors import Actor, By, of_operator
+from enroll.operators.asking import Proposed
 from enroll.operators.roles import MOST_REVOCATIONS, Role
+from enroll.people import csvfile
 from enroll.requests import issuance
 from gateway.edge.tls import ClientCertificate
 from gateway.sites import api
@@ -79,6 +83,58 @@ async def test_a_user_from_the_request_to_the_end(house: House) -> None:
     assert [each["state"] for each in listed] == ["approved"] * 3
     again = await hr.post("/v1/users", {**new, "user_id": "KNEW02", "name": "厚生 華子"})
     assert (again.status, again.type) == (409, "conflict")  # somebody of that name and address is there
+
+
+async def test_lists_of_work_count_as_the_console_and_the_command_do(house: House) -> None:
+    """Jobs and proposals, all of them and those that wait: page by page as many as the two others show, for
+    each role; what is over, or has expired without a word, does not wait."""
+    ra, desk = house.ra, await house.person("abe", Role.DESK)
+    registrar, approver = (
+        await house.person("mori", Role.REGISTRAR),
+        await house.person("sato", Role.APPROVER),
+    )
+
+    async def ask(kind: str, payload: Mapping[str, Any], by: Actor = registrar) -> int:
+        made = await asking.ask(ra, by, kind, payload)
+        assert isinstance(made, Proposed)
+        return made.number
+
+    async def imported(number: int) -> int:
+        content = f"証券番号,団体名\n2000000{number},甲\n".encode()
+        table = csvfile.table_in(content, "o.csv", csvfile.ORGANISATIONS)
+        asked = await ask("organisation.import", csvfile.payload_of(table, "o.csv", {2}))
+        return int((await asking.approve(ra, approver, asked)).result["job"])
+
+    await ask("user.disable", {"user_id": "K12345678"})
+    # Its days are over when the next one is made; nobody has written that down.
+    clock_of(ra).advance(days=14)
+    await ask("organisation.disable", {"policy_number": POLICY_NUMBER})
+    await ask("user.reset_password", {"user_id": "K12345678"}, desk)
+    jobs_made = [await imported(number) for number in range(3)]
+    await running.run(ra, jobs_made[0], "r")
+    for role in Role:
+        service = await house.service(f"of-{role}", role)
+        number = service.operator.number
+        actor = await ra.database.read(lambda db, n=number: of_operator(db, n, By.CERTIFICATE))  # type: ignore[misc]
+        db = look(ra.database)
+        for every in (True, False):
+            waits = asking.listed(db, actor, ra.now(), every=every)
+            more = {} if every else {"state": "pending"}
+            assert await _numbers(service, "/v1/proposals", more) == [each.number for each in waits], role
+            there = viewing.listed(db, actor, every=every)
+            more = {} if every else {"state": "open"}
+            assert await _numbers(service, "/v1/jobs", more) == [each.number for each in there], role
+    assert len(asking.listed(look(ra.database), registrar, ra.now())) == 2
+    assert len(viewing.listed(look(ra.database), registrar, every=False)) == 2
+
+
+async def _numbers(service: Service, path: str, more: Mapping[str, str]) -> list[int]:
+    found, cursor = list[int](), ""
+    while cursor is not None:  # as the answers have it at the end
+        got = (await service.get(path, limit=2, **more, **({"cursor": cursor} if cursor else {}))).value
+        found += [each["number"] for each in got["items"]]
+        cursor = got["next"]
+    return found
 
 
 async def test_a_certificate_is_revoked(house: House) -> None:

@@ -351,6 +351,43 @@ async def test_two_first_operators_and_a_third(office: Office) -> None:
     assert await visited(suzuki) == 200
 
 
+async def test_a_code_and_an_end_are_proposed_at_the_page_of_an_operator(office: Office) -> None:
+    """By one, with why, and decided by another: the code goes to the operator by mail, and of who has ended
+    there is no page. What cannot be comes back with why; who may only look sees no form."""
+    ra = office.served.ra
+    officer = await office.admit("officer", Role.CA_OFFICER)
+    sato = await office.admit("sato", Role.APPROVER)
+    await office.admit("desk", Role.DESK, enrolled=False)
+    listed = await officer.at.get("/operators")
+    assert "/operators/desk" in {each.attributes["href"] for each in listed.main.all("a")}
+    page = await sato.at.get("/operators/desk")
+    assert (page.h1, page.status, "起案する" in page.buttons()) == ("deskさん desk", 200, False)
+    typed = {"what": "code", "reason": "パスキーの紛失"}
+    for wrong, why in (
+        ({"what": ""}, "起案する操作を選択してください"),
+        ({"reason": " "}, "理由を、1行"),
+        ({}, "メールアドレスの登録がない"),
+    ):
+        page = await officer.at.post("/operators/desk", typed | wrong)
+        assert (page.status, why in page.main.one("div", role="alert").text) == (422, True), page.html
+    assert page.main.one("input", id="reason").attributes["value"] == typed["reason"]
+    there = operators.named(look(ra.database), "desk")
+    assert there is not None
+    with_mail = replace(there, mail="desk@example.jp")
+    assert await ra.database.write(lambda db: operators.change(db, there, with_mail))
+    for each, status in (("code", 200), ("end", 404)):
+        page = await officer.at.post("/operators/desk", typed | {"what": each})
+        assert "起案しました" in page.main.text
+        again = await officer.at.post("/operators/desk", typed | {"what": each})
+        assert "承認を待っています" in again.main.one("div", role="alert").text
+        approved = await sato.confirm(await sato.at.post(f"{page.path}/approve"))
+        assert "承認しました" in approved.main.text
+        page = await officer.at.get("/operators/desk")
+        assert (page.status, "コード発行中" in page.main.text) == (status, status == 200)
+    assert (await letter_of(ra, "operator_code")).name
+    assert (await officer.at.post("/operators/desk", typed)).status == 404
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -522,6 +559,7 @@ async def test_a_role_that_was_taken_away(office: Office) -> None:
 #: Path of a page that is fetched -> who may see it, said a second time by hand (O3).
 EVERYBODY = set(Role)
 REPORTED = SEARCHING = EVERYBODY - {Role.CA_OFFICER}
+_OPERATOR = "/operators/{name:[a-z][a-z0-9._-]{1,31}}"
 _CERTIFICATE = "/certificates/{serial:[0-9a-fA-F]{2,40}}"
 MAY_SEE = {
     "/": EVERYBODY,
@@ -566,6 +604,7 @@ MAY_SEE = {
     "/ca": {Role.CA_OFFICER, Role.AUDITOR},
     "/settings": {Role.CA_OFFICER, Role.AUDITOR},
     "/operators/new": {Role.CA_OFFICER},
+    _OPERATOR: {Role.CA_OFFICER, Role.APPROVER, Role.AUDITOR},
     "/templates": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
     "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}": {Role.REGISTRAR, Role.APPROVER, Role.AUDITOR},
     "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}/change": {
@@ -616,6 +655,7 @@ MAY_SEND = {
     "/me/passkeys/new": EVERYBODY,
     "/me/passkeys/end": EVERYBODY,
     "/operators/new": {Role.CA_OFFICER},
+    _OPERATOR: {Role.CA_OFFICER},
     "/integrations/new": {Role.CA_OFFICER},
     "/integrations/secret": {Role.CA_OFFICER},
     "/integrations/deliveries": {Role.CA_OFFICER},
