@@ -145,23 +145,34 @@ async def test_what_was_read_is_not_changed_by_others(database):
     assert (await database.read(lambda db: db.one("SELECT at FROM things")))[0] == 20
 
 
-async def test_what_only_looks_loses_and_what_is_held_together_does_not(database):
-    """The twins: LOOK holds nothing; ``together`` lets others in, and of those who change it then one goes on
-    and the others give way."""
+@pytest.mark.parametrize(
+    ("word", "beside", "given"),
+    [
+        ("", UNTAKEN, False),
+        (together("things"), UNTAKEN, False),
+        (together("things"), together("things"), True),
+        (LOOK, UNTAKEN, True),
+    ],
+)
+async def test_what_others_get_beside_a_write_that_has_read(database, url, tmp_path, word, beside, given):
+    """A row that is held alone, or together, is nobody's to take; together others hold it too; a look holds
+    nothing."""
     await database.write(add("one"))
+    other = Database(url, tmp_path, [SCHEMA])
+    got = []
 
-    def work(word):
-        def one(db):
-            at = db.one(f"SELECT at FROM things WHERE name = 'one'{word}")[0] or 0
-            db.execute("UPDATE things SET at = :at WHERE name = 'one'", {"at": at + 1})
+    def take(db):
+        return db.one(f"SELECT name FROM things{beside}")
 
-        return one
+    def work(db):
+        assert db.one(f"SELECT name FROM things{word}") is not None
+        got.append(other.write_now(take))
 
-    await asyncio.gather(*(database.write(work(LOOK)) for _ in range(20)))
-    looked = (await database.read(lambda db: db.one("SELECT at FROM things")))[0]
-    await asyncio.gather(*(database.write(work(together("things"))) for _ in range(3)))
-    assert looked < 20
-    assert (await database.read(lambda db: db.one("SELECT at FROM things")))[0] == looked + 3
+    try:
+        await database.write(work)
+    finally:
+        other.close()
+    assert (got[0] is not None) is given
 
 
 async def test_a_queue_gives_each_to_one(database):
@@ -171,10 +182,15 @@ async def test_a_queue_gives_each_to_one(database):
 
     def take(db):
         found = db.one(f"SELECT id FROM things WHERE at IS NULL ORDER BY id LIMIT 1{UNTAKEN}")
-        db.execute("UPDATE things SET at = 1 WHERE id = :id", {"id": found[0]})
-        return found[0]
+        if found is not None:
+            db.execute("UPDATE things SET at = 1 WHERE id = :id", {"id": found[0]})
+        return None if found is None else found[0]
 
-    assert len(set(await asyncio.gather(*(database.write(take) for _ in range(6))))) == 6
+    taken = [
+        each for _ in range(2) for each in await asyncio.gather(*(database.write(take) for _ in range(6)))
+    ]
+    got = [each for each in taken if each is not None]
+    assert (len(got), len(set(got))) == (6, 6)
 
 
 async def test_a_row_that_came_in_between_is_seen(database):
