@@ -107,6 +107,17 @@ def placed(some: Iterable[Said], number: int, previous: str) -> list[Line]:
     return found
 
 
+@dataclass(frozen=True)
+class Verified:
+    """What a verification of the whole record has found. ``more``: there are further troubles; ``many``: it
+    was not looked through, for it has too many lines."""
+
+    lines: int
+    troubles: tuple[Trouble, ...] = ()
+    more: bool = False
+    many: bool = False
+
+
 def digest_of(found: Line) -> str:
     """Of what may be purged."""
     return _digest(found.salt, found.detail, found.actor)

@@ -93,6 +93,7 @@ def gate_of(deployment: Deployment, answers: Answers | None = None) -> Gate:
         demo=deployment.is_demo,
         answers=answers or Answers(),
         head=lambda: record.head(deployment),
+        verified=record.verifier(deployment),
         examined=lambda: asyncio.to_thread(authority.examined, deployment),
         configured=lambda: asyncio.to_thread(configured.configured, deployment),
     )

@@ -10,9 +10,10 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from ca.journal import BrokenJournal
 from ca.memory import Memory
 from ca.signerlink import Message, RemoteSigner
 from ca.signing import NoSignature
-from ca.storage import Storage
+from ca.storage import Storage, Transaction
 from enroll import store
 from enroll.audit import (
     Checkpoint,
     Line,
     Trouble,
+    Verified,
     checkpoints_in,
     is_ours,
     surviving,
@@ -47,6 +49,8 @@ log = logging.getLogger("sekisho.server")
 #: A checkpoint is taken after so many lines, and so many seconds if there was any line.
 LINES, SECONDS = 1_000, 3_600
 _PAGE = 5_000
+#: What a page verifies while somebody waits, and so many troubles it tells: a few seconds of one thread.
+MOST_LINES, MOST_TOLD = 100_000, 50
 
 
 def public_key(deployment: Deployment) -> str:
@@ -166,7 +170,35 @@ def troubles(deployment: Deployment, files: Sequence[tuple[Path, str]] = ()) -> 
     if len(ours) < len(found):
         yield Trouble(0, "a checkpoint in the journal is not this gateway's, or was altered")
     yield from _twice(ours)
-    yield from verify(lines(ra.database), ra.database.read_now(store.audit_counted), ours)
+    # Lines are written meanwhile: those that were there at one moment are looked at.
+    newest, last = ra.database.read_now(_extent)
+    yield from verify(takewhile(lambda each: each.id <= last, lines(ra.database)), newest, ours)
+
+
+def _extent(db: Transaction) -> tuple[int, int]:
+    """How many lines the register has counted, and up to which there are any."""
+    newest = store.audit_counted(db)
+    beyond = store.audit_lines(db, newest, _PAGE)
+    return newest, beyond[-1].id if beyond else newest
+
+
+def verifier(deployment: Deployment) -> Callable[[], Awaitable[Verified]]:
+    """Verifies the record for a page, one at a time and in a thread. ConfigError as for `troubles`."""
+    alone = asyncio.Lock()
+
+    async def verified() -> Verified:
+        async with alone:
+            return await asyncio.to_thread(_verified, deployment)
+
+    return verified
+
+
+def _verified(deployment: Deployment) -> Verified:
+    counted = deployment.ra.database.read_now(store.audit_counted)
+    if counted > MOST_LINES:
+        return Verified(counted, many=True)
+    found = tuple(islice(troubles(deployment), MOST_TOLD + 1))
+    return Verified(counted, found[:MOST_TOLD], more=len(found) > MOST_TOLD)
 
 
 def _twice(checkpoints: Iterable[Checkpoint]) -> Iterator[Trouble]:

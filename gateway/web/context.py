@@ -11,6 +11,7 @@ from typing import Any
 from ca.generations.states import State
 from enroll import generations
 from enroll.answers import Answers
+from enroll.audit import Verified
 from enroll.ra import RegistrationAuthority
 from gateway.web.examined import Configured, Examined
 from gateway.web.hours import Hours
@@ -60,6 +61,8 @@ class Gate:
     #: The head of the record, signed now, with the key that verifies it: as the last line of an export. None
     #: where nobody signs; ConfigError where nobody does at the moment.
     head: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
+    #: What a verification of the whole record finds; None and ConfigError as above.
+    verified: Callable[[], Awaitable[Verified]] | None = None
     #: What is to be said of the authority now, and of the settings; None where there is no deployment.
     examined: Callable[[], Awaitable[Examined]] | None = None
     configured: Callable[[], Awaitable[Configured]] | None = None

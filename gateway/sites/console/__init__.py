@@ -167,6 +167,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", integrations.ENDPOINT + "/propose", integrations.propose, Act.SETTINGS, Verdict.PROPOSE),
     Route("GET", "/audit", audit.page, Act.AUDIT, _SEEING),
+    Route("POST", "/audit/verify", audit.verify, Act.AUDIT),
     Route("GET", "/reports", reports.listed, Act.REPORTS),
     Route("GET", _REPORT, reports.page, Act.REPORTS),
     Route("GET", campaigns.CAMPAIGNS, campaigns.listed, Act.CAMPAIGNS),

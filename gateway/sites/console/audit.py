@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from ca.errors import ConfigError
 from ca.storage import Transaction
 from enroll import store
 from enroll.exports.tables import Lines
@@ -22,14 +24,28 @@ from enroll.refusals import Refusal
 from gateway.sites.console.actwords import words_of
 from gateway.sites.console.asking import show
 from gateway.sites.console.narrowing import typed_day
-from gateway.sites.console.visitors import Visitor
+from gateway.sites.console.visitors import Visitor, refuse
 from gateway.web.pages import GATE
-from gateway.web.words import Text
+from gateway.web.words import Text, Words
+
+log = logging.getLogger("sekisho.console")
 
 _PAGE = 50
 _BEYOND = 2**62
 # Of what somebody typed so much is looked for.
 _LONGEST = 200
+NOT_VERIFIED = Words(
+    503,
+    ("記録を検証できません", "The record cannot be verified"),
+    (
+        "検査点の鍵を取得できなかったため、検証していません。署名の処理が停止している可能性があります。",
+        "The key of its checkpoints was not to be had: what signs may have stopped.",
+    ),
+    (
+        "サーバーの管理者に、sekisho doctor の確認をご依頼ください。",
+        "Please ask who runs the server to look at sekisho doctor.",
+    ),
+)
 #: What narrows the record: names in the address.
 FILTERS = ("about", "actor", "act", "from", "to")
 _WRONG: Text = ("日付を入力してください（例：2026-05-01）。", "Please give a day, such as 2026-05-01.")
@@ -72,6 +88,19 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         plainly=_plainly,
         people=people,
     )
+
+
+async def verify(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """The whole record, line by line: what `sekisho audit verify` finds."""
+    gate = request.app[GATE]
+    try:
+        found = await gate.verified() if gate.verified is not None else None
+    except ConfigError as nobody:
+        log.error("the record was not verified: %s", nobody)
+        found = None
+    if found is None:
+        return await refuse(request, NOT_VERIFIED, "audit.not_verified", visitor)
+    return show(request, "audit_verified.html", visitor, found=found)
 
 
 def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Lines, Mapping[str, str]]:

@@ -645,6 +645,7 @@ _OF_ORGANISATIONS = "/organisations/{policy_number:[0-9A-Z-]{3,20}}"
 _OF_USERS = "/users/{user_id:[A-Z0-9]{4,12}}"
 #: Path of a form -> who may send it.
 MAY_SEND = {
+    "/audit/verify": {Role.AUDITOR},
     "/organisations/new": {Role.REGISTRAR},
     **{f"{_OF_ORGANISATIONS}/{act}": {Role.REGISTRAR} for act in ("change", "disable", "enable")},
     "/users/new": {Role.REGISTRAR},

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
@@ -20,16 +22,17 @@ from ca.clock import ManualClock, SystemClock
 from ca.errors import ConfigError
 from ca.profiles import Audience
 from ca.workers import KeyStock
+from enroll import store
 from enroll.operators import actors, codes, credentials
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role
 from enroll.operators.store import Operator
 from gateway.cli import doctor
-from gateway.serving import configured
+from gateway.serving import configured, record
 from gateway.serving.assembly import gate_of
 from gateway.serving.config import FILE_NAME, Config, read_config, toml_of
-from gateway.serving.deployment import Deployment, open_deployment
+from gateway.serving.deployment import DATABASE, Deployment, open_deployment
 from gateway.serving.keystates import states
 from gateway.serving.server import run
 from gateway.serving.settings.behind import Behind
@@ -250,6 +253,45 @@ async def test_the_authority_is_what_doctor_finds(live: Live) -> None:
     assert keys == [each.name for each in states(live.one.deployment)]
     (row,) = [row for row in page.main.table(1)[1:] if row[0].startswith("Operators CA")]
     assert (row[1], row[4]) == ("発行中", "1")
+
+
+async def test_the_record_is_verified_at_the_console(live: Live) -> None:
+    """By the auditor: as whole as the command finds it, while lines are written; and where somebody has
+    altered one in the file, which."""
+    auditor = await live.operator("auditor", Role.AUDITOR)
+    deployment = live.one.deployment
+    assert "記録を検証する" in (await auditor.at.get("/audit")).buttons()
+    page = await auditor.at.post("/audit/verify")
+    assert "記録は完全です" in page.main.one("div", role="status").text
+    busy = replace(deployment, ra=replace(deployment.ra, database=Busy(deployment.ra.database)))
+    assert list(record.troubles(busy)) == []
+    with sqlite3.connect(deployment.data / DATABASE) as db:
+        (number,) = db.execute("SELECT min(id) + 1 FROM audit").fetchone()
+        db.execute("UPDATE audit SET subject = 'somebody else' WHERE id = ?", [number])
+    page = await auditor.at.post("/audit/verify")
+    assert "異常があります" in page.main.one("div", role="alert").text
+    found = [[str(each.number), each.what] for each in record.troubles(deployment)]
+    assert page.main.table()[1:] == found
+    assert found[0][0] == str(number)
+
+
+class Busy:
+    """A register in which somebody writes a line after each of the first looks at it."""
+
+    def __init__(self, database: Any) -> None:
+        self._database, self._left = database, 3
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def read_now(self, work: Any) -> Any:
+        found = self._database.read_now(work)
+        if self._left:
+            self._left -= 1
+            self._database.write_now(
+                lambda db: store.audit(db, 1_800_000_000, "test", "certificate.held", "x")
+            )
+        return found
 
 
 async def test_the_settings_are_read_only(live: Live) -> None:
