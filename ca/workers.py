@@ -28,8 +28,8 @@ from ca.keys import generate_pkcs8, takes_long
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Bulk work yields to the event loop and to logins: a pick-up may take a little longer, nobody else does.
-_NICENESS = 10
+#: Bulk work yields to the event loop and to logins: a pick-up may take a little longer, nobody else does.
+NICENESS = 10
 _ATTEMPTS = 3
 # What a process is started with is the whole program's for a moment.
 _STARTING = threading.Lock()
@@ -43,8 +43,9 @@ class Workers:
     operator) costs its work a second attempt, not an error. Close it when done.
     """
 
-    def __init__(self, processes: int = 2, threads: int = 2) -> None:
+    def __init__(self, processes: int = 2, threads: int = 2, niceness: int = NICENESS) -> None:
         self._processes = processes
+        self._niceness = niceness
         self._threads = threads
         self._process_pool: ThreadPoolExecutor | None = None
         self._idle: list[_Worker] = []
@@ -102,7 +103,7 @@ class Workers:
             try:
                 worker = self._idle.pop()
             except IndexError:
-                worker = _Worker()
+                worker = _Worker(self._niceness)
             try:
                 succeeded, value = worker.do(work)
             except (EOFError, OSError):
@@ -125,10 +126,10 @@ class _Worker:
     leaves those in /dev/shm.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int) -> None:
         self._pipe, theirs = Pipe()
         # Not fork: the parent has threads and open database connections.
-        self._process = _Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = _Process(target=_serve, args=(theirs, niceness), daemon=True)
         with theirs, _STARTING:
             self._process.start()
 
@@ -215,11 +216,11 @@ class KeyStock:
         return await self._workers.run(generate_pkcs8, kind) if takes_long(kind) else generate_pkcs8(kind)
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, niceness: int) -> None:
     """Does what it is told until the pipe is closed."""
     # Ctrl-C at a terminal goes to the whole group; the parent decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_NICENESS)
+    os.nice(niceness)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):
         while True:

@@ -75,7 +75,8 @@ class Letter:
         raise LookupError(f"{label} in {self.name}")
 
 
-_PROCESSES = Workers(processes=1)
+# Not niced: on a busy machine a page that waits for it would not come within a minute.
+_PROCESSES = Workers(processes=1, niceness=0)
 
 
 class SharingWorkers(Workers):
