@@ -11,12 +11,11 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import snowballstemmer
+from functools import cache
+from typing import Any
 
 _RUN = re.compile(r"[a-z0-9]+|[\u3041-\u3096\u30a1-\u30fa\u30fc\u3005\u4e00-\u9fff]+")
 _TO_HIRAGANA = {katakana: katakana - 0x60 for katakana in range(0x30A1, 0x30F7)}
-_STEMS = snowballstemmer.stemmer("english")
 # Of no use to tell one section from another.
 _STOP = frozenset({
     "a", "an", "and", "are", "as", "at", "be", "but", "by", "can", "could", "do", "does", "for",
@@ -65,7 +64,7 @@ def placed(text: str) -> Iterator[Placed]:
         start, word = run.start(), run[0]
         if word.isascii():
             if word not in _STOP:
-                yield Placed(start, run.end(), _STEMS.stemWord(word), 1.0)
+                yield Placed(start, run.end(), _stems().stemWord(word), 1.0)
             continue
         sound = word.translate(_TO_HIRAGANA)
         if len(word) == 1 and not _is_hiragana(word):
@@ -78,3 +77,11 @@ def placed(text: str) -> Iterator[Placed]:
 
 def _is_hiragana(character: str) -> bool:
     return "\u3041" <= character <= "\u3096"
+
+
+@cache
+def _stems() -> Any:
+    # Not above: all languages come along, a twelfth of what it takes to load the gateway.
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")
