@@ -11,6 +11,7 @@ LONGEST = (
     "tests/browser/test_screens_of_portal.py",
     "tests/browser/test_screens_of_help.py",
     "tests/browser/test_screens.py",
+    "tests/gateway/proxy/test_proxy_smuggling.py",
     "tests/browser/test_origin.py",
     "tests/cli/test_inforce.py",
     "tests/browser/test_people.py",
