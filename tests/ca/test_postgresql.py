@@ -2,6 +2,8 @@
 by ``make test-engines ENGINE=postgresql``."""
 
 import asyncio
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -371,3 +373,57 @@ async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s
     await database.write(work)
     assert (len(ran), len(killed), names(database)) == (2, 1, ["one"])
     assert len(set(ran)) == 2
+
+
+async def test_a_server_that_is_killed_under_load_loses_no_answer_and_does_nothing_twice(tmp_path):
+    """kill -9 of one of its processes has it lose every connection and its memory, and begin anew from its
+    log. What was answered is there; what failed is not, and is done when it is asked for again."""
+    answered, kills = [], int(os.environ.get("SEKISHO_TEST_KILLS", "12")) // 4
+    with databases.temporary() as cluster, cluster.running(durable=True):
+        databases._make(cluster, "t", "template0")
+        database = Database(cluster.url("t"), tmp_path, [SCHEMA])
+        ends = asyncio.Event()
+
+        async def write(writer):
+            number = 0
+            while not ends.is_set():
+                name = f"{writer} {number}"
+                try:
+                    await database.write(add(name))
+                except StorageTrouble as error:
+                    if error.name == "UNKNOWN":
+                        raise
+                    # A second one of its name would be a UniqueViolation, and end the test.
+                    await asyncio.sleep(0.02)
+                else:
+                    answered.append(name)
+                    number += 1
+
+        try:
+            writers = [asyncio.create_task(write(number)) for number in range(12)]
+            for kill in range(kills):
+                enough = len(answered) + 30 + kill % 7
+                async with asyncio.timeout(60):
+                    while len(answered) < enough:
+                        assert not any(each.done() for each in writers)
+                        await asyncio.sleep(0.001)
+                os.kill(await _one_of_its_processes(cluster), signal.SIGKILL)
+            ends.set()
+            async with asyncio.timeout(60):
+                await asyncio.gather(*writers)
+            assert sorted(names(database)) == sorted(answered)
+        finally:
+            database.close()
+
+
+async def _one_of_its_processes(cluster):
+    question = "SELECT pid FROM pg_stat_activity WHERE datname = 't' LIMIT 1"
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                found = await databases._asked(cluster.url("postgres"), question)
+            except (OSError, asyncpg.PostgresError):
+                found = []
+            if found:
+                return found[0]["pid"]
+            await asyncio.sleep(0.01)
