@@ -132,13 +132,14 @@ def _files(folder: Path) -> Iterator[tuple[str, str, os.stat_result]]:
 
 
 def troubles(data: Path, home: Path, register: str) -> str | None:
-    """Why the signer cannot work between the two, with what to type, for whoever runs as its user."""
+    """Why the signer cannot work between the two, with what to type, for whoever runs as its user.
+    ``register``: the name of the database; "" where that is on a server."""
     if (owner := home.stat().st_uid) != os.geteuid():
         who, we = name_of(owner), name_of(os.geteuid())
         return f"{home} belongs to {who}, and this runs as {we}; run it as its owner: runuser -u {who} -- ..."
     if not os.access(data / register, os.R_OK | os.W_OK) or not os.access(data, os.R_OK | os.W_OK | os.X_OK):
         return (
-            f"{data}/{register} cannot be used by {name_of(os.geteuid())}; give it the group of {data}, as "
+            f"{data / register} cannot be used by {name_of(os.geteuid())}; give it the group of {data}, as "
             f"sekisho-signer.service does, and, as root: sekisho ca part {home} --data {data}"
         )
     return None

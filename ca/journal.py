@@ -18,7 +18,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +83,8 @@ class Tail:
     #: Bytes of the last file, and whether they end within a line.
     size: int
     torn: bool
+    #: Whose it is, where several nodes share a database.
+    node: str = ""
 
 
 class BrokenJournal(Exception):
@@ -96,19 +98,23 @@ class BrokenJournal(Exception):
 @dataclass
 class Journal:
     """The journal of one CA, as a process writes to it: under the database's own lock, which lets one at a
-    time commit. ``ca``: SHA-256 of the root's certificate, hex."""
+    time commit. ``ca``: SHA-256 of the root's certificate, hex. ``node``: whose it is, where several share a
+    database, each with a journal and a mark of its own; "" for the only one."""
 
     folder: Path
     ca: str
+    node: str = ""
     now: Callable[[], float] = field(default=time.time)
     full: int = _FULL
+    #: Whether the database is known to fit: from then on it must not go back behind what it has seen.
+    fits: bool = field(default=False, init=False)
     _descriptor: int = field(default=-1, init=False, repr=False)
     _tail: Tail | None = field(default=None, init=False, repr=False)
 
     def record(self, db: Transaction, notes: Sequence[Note]) -> Callable[[], None]:
         """Before a commit: the notes are on disk when this returns, and the database knows them by their
         line. What it returns is called after the commit. StorageTrouble where they cannot be written."""
-        before = Mark(*ca.store.journal_mark(db))
+        before = Mark(*ca.store.hold_journal_mark(db, self.node))
         try:
             made = self._append(before, notes)
         except OSError as error:
@@ -120,8 +126,18 @@ class Journal:
                 f"cannot be written, since its journal cannot ({why}); make room, or see whose it is: "
                 f"df -h {self.folder}; ls -l {self.folder}",
             ) from error
-        ca.store.move_journal_mark(db, made.number, made.hash)
+        ca.store.move_journal_mark(db, self.node, made.number, made.hash)
         return lambda: self._is_done(made.number)
+
+    def check(self, db: Transaction) -> None:
+        """StorageTrouble for a database that has lost what it had seen: a server that has taken over from
+        another, or an older copy that was put back."""
+        if not self.fits:
+            return
+        # The journal first: it only grows meanwhile, and so does what the database has seen of it.
+        tail = tail_of(self.folder)
+        if tail is not None and ca.store.journal_mark(db, self.node)[0] < _seen(tail):
+            raise _older(self.folder)
 
     def close(self) -> None:
         self._let_go()
@@ -135,6 +151,9 @@ class Journal:
                 "JOURNAL",
                 "is not what its journal tells of any more: stop the gateway, then: sekisho doctor",
             )
+        if self.fits and before.number < _seen(tail):
+            self._let_go()
+            raise _older(self.folder)
         if tail.size > self.full:
             tail = self._next_file(tail)
         number = tail.mark.number + 1
@@ -145,7 +164,7 @@ class Journal:
         os.fdatasync(self._descriptor)
         made = Mark(number, digest)
         size = tail.size + len(content)
-        self._tail = Tail(tail.path, tail.ca, made, before.number, False, size, False)
+        self._tail = Tail(tail.path, tail.ca, made, before.number, False, size, False, tail.node)
         return made
 
     def _is_done(self, number: int) -> None:
@@ -157,7 +176,7 @@ class Journal:
             return  # it is only missed if the machine stops now, and the database is put back from a copy
         tail = self._tail
         if tail is not None and written == len(line) and tail.mark.number == number:
-            self._tail = Tail(tail.path, tail.ca, tail.mark, tail.after, True, tail.size + written, False)
+            self._tail = replace(tail, done=True, size=tail.size + written, torn=False)
 
     def _refreshed(self) -> Tail:
         """The end of the journal, which another process may have moved since."""
@@ -173,12 +192,18 @@ class Journal:
                 "JOURNAL",
                 f"has another CA's journal beside it: put its own back into {self.folder}",
             )
+        if found.node != self.node:
+            raise StorageTrouble(
+                f"{self.folder} is another node's",
+                "JOURNAL",
+                f"knows this node by another journal: put its own back into {self.folder}",
+            )
         self._descriptor = os.open(found.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._tail = found
         return found
 
     def _next_file(self, tail: Tail) -> Tail:
-        path = _begin(self.folder, self.ca, tail.mark)
+        path = _begin(self.folder, self.ca, tail.mark, self.node)
         # Whoever has the old one open sees by its size that something has changed.
         _write_all(self._descriptor, b'{"next":"%s"}\n' % path.name.encode())
         self._let_go()
@@ -191,10 +216,25 @@ class Journal:
             self._descriptor = -1
 
 
-def begin(folder: Path, ca_id: str, after: Mark = BEGINNING) -> None:
-    """Makes the journal of a CA that has none, or none any more: what a database has seen is behind it."""
+def _seen(tail: Tail) -> int:
+    """The last line of which it is known that it was committed."""
+    return tail.mark.number if tail.done else tail.after
+
+
+def _older(folder: Path) -> StorageTrouble:
+    return StorageTrouble(
+        f"{folder} tells of more",
+        "JOURNAL",
+        "has lost what it had committed, and is older than its journal: stop the gateway, then: sekisho "
+        "restore replay",
+    )
+
+
+def begin(folder: Path, ca_id: str, after: Mark = BEGINNING, node: str = "") -> None:
+    """Makes the journal of a CA that has none, or none any more: what a database has seen is behind it.
+    ``node``: whose it is, where several share a database."""
     make_private_directory(folder)
-    _begin(folder, ca_id, after)
+    _begin(folder, ca_id, after, node)
 
 
 def line_of(number: int, after: int, at: int, previous: str, notes: Sequence[Note]) -> tuple[bytes, str]:
@@ -283,13 +323,13 @@ def committed(lines: Sequence[Entry], since: int) -> list[Entry]:
     return found[::-1]
 
 
-def standing(folder: Path, ca_id: str, mark: Mark) -> Standing:
-    """How a database that remembers ``mark`` stands to the journal in a folder. Ask while nobody commits, or
-    again before anything but "level" is believed."""
+def standing(folder: Path, ca_id: str, mark: Mark, node: str = "") -> Standing:
+    """How a database that remembers ``mark`` of a node stands to the journal in a folder. Ask while nobody
+    commits, or again before anything but "level" is believed."""
     tail = tail_of(folder)
     if tail is None:
         return "missing"
-    if tail.ca != ca_id:
+    if tail.ca != ca_id or tail.node != node:
         return "foreign"
     if tail.mark == mark:
         return "level"
@@ -306,12 +346,14 @@ def standing(folder: Path, ca_id: str, mark: Mark) -> Standing:
 def stands(journal: Journal, database: Storage) -> Standing:
     """The same of an opened database, whatever else commits meanwhile."""
 
-    def judged(db: Transaction) -> Standing:
-        return standing(journal.folder, journal.ca, Mark(*ca.store.journal_mark(db)))
+    def judged(mark: tuple[int, str]) -> Standing:
+        return standing(journal.folder, journal.ca, Mark(*mark), journal.node)
 
-    found = database.read_now(judged)
-    # In a write nobody else is between his line and his commit.
-    return found if found in ("level", "missing", "foreign") else database.write_now(judged)
+    found = database.read_now(lambda db: judged(ca.store.journal_mark(db, journal.node)))
+    if found not in ("level", "missing", "foreign"):
+        # While the mark is held nobody else is between his line and his commit.
+        found = database.write_now(lambda db: judged(ca.store.hold_journal_mark(db, journal.node)))
+    return found
 
 
 # -- files ---------------------------------------------------------------------------------------------
@@ -329,10 +371,11 @@ def _from(files: Sequence[Path], number: int) -> Sequence[Path]:
     return files[begun[-1] :] if begun else files
 
 
-def _begin(folder: Path, ca_id: str, after: Mark) -> Path:
+def _begin(folder: Path, ca_id: str, after: Mark, node: str) -> Path:
     first = after.number + 1
     path = folder / f"{first:012}.jsonl"
-    header = {"journal": _FORMAT, "ca": ca_id, "first": first, "prev": after.hash}
+    header: dict[str, Any] = {"journal": _FORMAT, "ca": ca_id, "first": first, "prev": after.hash}
+    header |= {"node": node} if node else {}
     draft = folder / f".{path.name}.{os.getpid()}.new"
     write_private(draft, _sealed(_encode(header).encode())[0])
     try:
@@ -373,21 +416,23 @@ def _end_of(path: Path) -> Tail | None:
             torn = not content.endswith(b"\n")
             if found is not None:
                 entry, done = found
-                return Tail(path, header["ca"], entry.mark, entry.after, done, size, torn)
+                node = header.get("node", "")
+                return Tail(path, header["ca"], entry.mark, entry.after, done, size, torn, node)
             if wanted >= size:
                 mark = Mark(header["first"] - 1, header["prev"])
-                return _before(path, header["ca"], mark, size, torn)
+                return _before(path, header, mark, size, torn)
             wanted *= 8
 
 
-def _before(path: Path, ca_id: str, mark: Mark, size: int, torn: bool) -> Tail:
+def _before(path: Path, header: Mapping[str, Any], mark: Mark, size: int, torn: bool) -> Tail:
     """The tail of a file that has no line yet: what the file before it ends with."""
+    ca_id, node = header["ca"], header.get("node", "")
     earlier = [each for each in files_of(path.parent) if each.name < path.name]
     ended = _end_of(earlier[-1]) if earlier else None
     if ended is None or ended.mark != mark:
         # Taken away, as old files may be: it was followed by this one, so it was committed or is void.
-        return Tail(path, ca_id, mark, mark.number, True, size, torn)
-    return Tail(path, ca_id, mark, ended.after, ended.done, size, torn)
+        return Tail(path, ca_id, mark, mark.number, True, size, torn, node)
+    return Tail(path, ca_id, mark, ended.after, ended.done, size, torn, node)
 
 
 def _last_of(lines: Sequence[bytes]) -> tuple[Entry, bool] | None:

@@ -12,20 +12,24 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 from greenlet import getcurrent, greenlet
 
+from ca.databaseserver import Server, parse
 from ca.dialect import held_in_postgresql, in_postgresql
 from ca.errors import ConfigError
 from ca.storage import (
+    Condition,
     Gathered,
     Gathering,
     Note,
@@ -43,12 +47,6 @@ from ca.storage import (
 
 T = TypeVar("T")
 
-#: Connections of one process. PostgreSQL serves some hundred in all (``max_connections``).
-POOL = 8
-# Seconds. A statement that takes longer is given up, and so is a wait for somebody else's lock.
-_STATEMENT = 30
-# Seconds to reach a server, each host of the address in its turn.
-_CONNECT = 5
 # How often a transaction that gave way in a conflict is begun anew, and the first pause between, in seconds.
 _TRIES = 12
 _PAUSE = 0.002
@@ -85,10 +83,12 @@ _TROUBLE = {
     "58": "has trouble with its disk; see its log",
     "25006": "can only be read: a replica, or one that is being taken over; see which is the primary",
     "55P03": "was held by another transaction for too long; see pg_stat_activity",
-    "57014": f"did not answer within {_STATEMENT} s; see pg_stat_activity",
+    "57014": "did not answer in time; see pg_stat_activity, and database.statement_seconds",
     "XX": "reports a fault of its own; see its log",
 }
 _UNREACHED = _TROUBLE["08"]
+_UNTRUSTED = "has a server whose certificate is not believed; see database.ca, and whose name is in it"
+_REPLICAS = _TROUBLE["25006"]
 # What the driver raises; a time that is up is among the last.
 _FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
@@ -102,6 +102,10 @@ def _ours(error: BaseException) -> StorageError:
     if code == "23505":
         return UniqueViolation(str(error), name)
     trouble = _TROUBLE.get(code) or _TROUBLE.get(code[:2])
+    if isinstance(error, ssl.SSLCertVerificationError):
+        trouble = _UNTRUSTED
+    elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        trouble = _REPLICAS
     if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError):
         trouble = None if isinstance(error, asyncpg.DataError) else _UNREACHED
     return StorageError(str(error), name) if trouble is None else StorageTrouble(str(error), name, trouble)
@@ -250,14 +254,14 @@ class _Loop:
 class PostgresSource:
     """An address for a process that only reads, and only once."""
 
-    url: str
+    server: Server
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
         """The database as it is at one moment: nothing that is committed meanwhile is seen."""
         loop = _Loop()
         try:
-            connection = loop.result(_connect(self.url))
+            connection = loop.result(_connect(self.server))
             try:
                 loop.result(connection.execute(_READ))
                 yield _Blocking(connection, loop)
@@ -276,33 +280,36 @@ _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 class Database:
     """An opened database. Safe to share between threads and tasks.
 
-    ``url``: as libpq reads it (``postgresql://user@host1,host2/name?...``). ``folder``: where lies what is no
-    row. ``journal``: who is told of notes before they are committed. ``made``: False for one that is somebody
-    else's to bring up to date. ConfigError for one that the operator has to mend.
+    ``server``: which, or its address without a password. ``folder``: where lies what is no row. ``journal``:
+    who is told of notes before they are committed. ``made``: False for one that is somebody else's to bring
+    up to date. ConfigError for one that the operator has to mend.
     """
 
     def __init__(
         self,
-        url: str,
+        server: Server | str,
         folder: Path,
         schemas: Sequence[Schema] = (),
         *,
         journal: Recorder | None = None,
         made: bool = True,
-        pool: int = POOL,
     ) -> None:
-        self._url = url
+        self._server = server = parse(server) if isinstance(server, str) else server
         self._folder = folder
         self._journal = journal
         self._closed = False
         self._committed = 0
         self._idle: list[asyncpg.Connection] = []
-        self._free = asyncio.Semaphore(pool)
+        self._free = asyncio.Semaphore(server.pool)
+        # Of this process's transactions one at a time asks for the mark of the journal: the others would each
+        # wait for its row on a connection.
         self._telling = asyncio.Lock()
+        # Since `hold`: no connection is made any more.
+        self._lost: Callable[[], None] | None = None
         self._loop = _Loop()
         try:
             if made:
-                self._loop.result(_migrate(url, schemas))
+                self._loop.result(_migrate(server, schemas))
             self._looking = self._loop.result(self._begin())
         except StorageTrouble as error:
             self._loop.close()
@@ -317,7 +324,7 @@ class Database:
 
     @property
     def source(self) -> PostgresSource:
-        return PostgresSource(self._url)
+        return PostgresSource(self._server)
 
     async def read(self, work: Work[T]) -> T:
         return await self._from_here(self._reading(work))
@@ -345,14 +352,68 @@ class Database:
         """Nothing: what was wiped stays in the server's files and log, its replicas and archives, until they
         are written over. So nothing may rest on wiping here (docs/ARCHITECTURE.md)."""
 
+    def size(self) -> int:
+        return int(self._asked("SELECT pg_database_size(current_database())")[0])
+
+    def condition(self) -> Condition:
+        before = time.time()
+        row = self._asked(
+            "SELECT current_setting('server_version'), pg_is_in_recovery(),"
+            " current_setting('transaction_read_only'), current_setting('synchronous_commit'),"
+            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+            " current_setting('max_connections')::integer"
+            " - current_setting('superuser_reserved_connections')::integer,"
+            " extract(epoch FROM clock_timestamp())::double precision"
+        )
+        # Half of the way there and back.
+        ahead = row[6] - (before + time.time()) / 2
+        writable = not row[1] and row[2] == "off"
+        return Condition(str(self._server), row[0], writable, row[3], row[4], row[5], ahead)
+
+    def hold(self, lost: Callable[[], None]) -> None:
+        self._loop.result(self._hold(lost))
+
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
+        self._lost = None
         self._loop.result(self._end())
         self._loop.close()
         if self._journal is not None:
             self._journal.close()
+
+    def _asked(self, question: str) -> Any:
+        """What only a server can be asked, as one row, outside of everybody's work."""
+
+        async def use(connection: asyncpg.Connection) -> Any:
+            return await connection.fetchrow(question)
+
+        return self._loop.result(self._open(self._on_connection(use)))
+
+    async def _hold(self, lost: Callable[[], None]) -> None:
+        made = [await self._taken() for _ in range(self._server.pool)]
+        for connection in made:
+            connection.add_termination_listener(lambda _: self._is_lost())
+            await self._put(connection)
+        self._lost = lost
+
+    def _is_lost(self) -> None:
+        if self._lost is not None:
+            self._lost()
+
+    async def _made(self) -> asyncpg.Connection:
+        connection = await _connect(self._server)
+        if self._journal is not None:
+            # It may be another server than before, one that has taken over and lost what was committed last.
+            try:
+                await connection.execute(_READ)
+                await _run(self._journal.check, _Reader(connection))
+                await connection.execute("COMMIT")
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
 
     async def _from_here(self, coroutine: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(self._open(coroutine), self._loop.loop)
@@ -401,9 +462,6 @@ class Database:
             if not connection.is_closed():
                 return connection
         return await self._made()
-
-    async def _made(self) -> asyncpg.Connection:
-        return await _connect(self._url)
 
     async def _put(self, connection: asyncpg.Connection) -> None:
         if not connection.is_closed():
@@ -519,7 +577,9 @@ class Database:
                 try:
                     async with connection.transaction():
                         found = await connection.fetchval(
-                            "SELECT mark FROM commit_marks WHERE slot = $1 FOR UPDATE", slot, timeout=_CONNECT
+                            "SELECT mark FROM commit_marks WHERE slot = $1 FOR UPDATE",
+                            slot,
+                            timeout=self._server.connect,
                         )
                         if found == mark - 1:
                             await connection.execute(
@@ -566,19 +626,50 @@ async def _over(connection: asyncpg.Connection, statement: str) -> None:
         connection.terminate()
 
 
-async def _connect(url: str) -> asyncpg.Connection:
+async def _connect(server: Server) -> asyncpg.Connection:
+    """To the first of the hosts that can be written to."""
+    context = _context(server) if any(not host.startswith("/") for host, _ in server.hosts) else None
+    failed: Exception | None = None
+    for host, port in server.hosts:
+        try:
+            connection = await _connect_to(host, port, server, context)
+        except _FAILED as error:
+            # One that says why is told of before one that only was away, or is a replica.
+            if failed is None or isinstance(failed, OSError | asyncpg.TargetServerAttributeNotMatched):
+                failed = error
+            continue
+        return connection
+    assert failed is not None
+    raise failed
+
+
+@lru_cache(maxsize=4)
+def _context(server: Server) -> ssl.SSLContext | None:
+    return ssl.create_default_context(cadata=server.ca or None) if server.tls else None
+
+
+async def _connect_to(
+    host: str, port: int, server: Server, context: ssl.SSLContext | None
+) -> asyncpg.Connection:
     connection = await asyncpg.connect(
-        url,
         connection_class=_Connection,
-        timeout=_CONNECT,
-        command_timeout=_STATEMENT + 5,
+        host=host,
+        port=port,
+        user=server.user or None,
+        database=server.name,
+        password=server.password or None,
+        ssl=context or False,
+        target_session_attrs="read-write",
+        # The driver's own would be for all hosts together, and one that is silent would use it up.
+        timeout=server.connect,
+        command_timeout=server.statement + 5,
         statement_cache_size=512,
         max_cached_statement_lifetime=0,
         server_settings={
             "application_name": "sekisho",
-            "statement_timeout": f"{_STATEMENT}s",
-            "lock_timeout": f"{_STATEMENT}s",
-            "idle_in_transaction_session_timeout": f"{2 * _STATEMENT}s",
+            "statement_timeout": f"{server.statement:g}s",
+            "lock_timeout": f"{server.lock:g}s",
+            "idle_in_transaction_session_timeout": f"{2 * server.statement:g}s",
             "timezone": "UTC",
             "synchronous_commit": "on",
         },
@@ -605,11 +696,11 @@ _MARKS = (
 _ROOM, _LOCK = "*", "lock"
 
 
-async def _migrate(url: str, schemas: Sequence[Schema]) -> None:
+async def _migrate(server: Server, schemas: Sequence[Schema]) -> None:
     """Brings the tables up to date; nodes that start together take turns. ConfigError for a schema that is
     newer than this program."""
     try:
-        connection = await _connect(url)
+        connection = await _connect(server)
     except _FAILED as error:
         raise _ours(error) from error
     try:

@@ -118,12 +118,23 @@ _CA_WARNINGS = """
         PRIMARY KEY (ca_id, step)
     )
 """
-# The last line of the journal that this database has seen (ca.journal): an older copy of it is known by that.
-_JOURNAL = """
-    CREATE TABLE journal_mark (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
+# The last line of each node's journal that this database has seen (ca.journal): an older copy of it is known
+# by that. A database that is a file has one node, whose name is ''.
+_JOURNALS = """
+    CREATE TABLE journal_marks (
+        node TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
         number INTEGER NOT NULL,
-        hash TEXT NOT NULL
+        hash TEXT NOT NULL,
+        behind INTEGER NOT NULL
+    )
+"""
+# Which CA's it is: SHA-256 of the root's certificate, and what the CA's directories know it by.
+_OWNER = """
+    CREATE TABLE belongs_to (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        ca TEXT NOT NULL,
+        identifier TEXT NOT NULL
     )
 """
 
@@ -167,8 +178,8 @@ SCHEMA = Schema(
                 _RESPONDERS,
                 _GENERATIONS,
                 _CA_WARNINGS,
-                _JOURNAL,
-                "INSERT INTO journal_mark (id, number, hash) VALUES (1, 0, '')",
+                _JOURNALS,
+                _OWNER,
             ),
         ),
     ),

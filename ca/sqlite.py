@@ -14,7 +14,7 @@ import queue
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -281,6 +281,17 @@ class Database:
         future: Future[T] = Future()
         self._submit(_Job(work, future, None))
         return future.result()
+
+    def size(self) -> int:
+        found = (self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm"))
+        return sum(each.stat().st_size for each in found if each.exists())
+
+    def condition(self) -> None:
+        return None
+
+    def hold(self, lost: Callable[[], None]) -> None:
+        """Files are not lost."""
+        self.read_now(lambda db: db.one("SELECT count(*) FROM sqlite_schema"))
 
     def scrub(self) -> None:
         """Empties the write-ahead log, in which what was wiped from the file still stands.

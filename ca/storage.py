@@ -127,6 +127,9 @@ class Recorder(Protocol):
         """The notes are on disk when this returns; what it returns is called after the commit. An error
         undoes the transaction. Of several processes one at a time is between the two."""
 
+    def check(self, db: Transaction) -> None:
+        """On a new connection: StorageTrouble if the database has lost what it had committed."""
+
     def close(self) -> None:
         """Lets go of its files."""
 
@@ -183,11 +186,35 @@ class Storage(Protocol):
     def source(self) -> Source:
         """How another process reads it."""
 
+    def size(self) -> int:
+        """How many bytes it takes. Blocks."""
+
+    def condition(self) -> Condition | None:
+        """How its server is; None for an engine that has none. Blocks."""
+
+    def hold(self, lost: Callable[[], None]) -> None:
+        """Opens now whatever it is ever to open, for a process that may open nothing afterwards. ``lost`` is
+        called, in a thread of the engine's, when that does not do any more. Blocks."""
+
     def scrub(self) -> None:
         """Does away with what the engine still keeps of values that were wiped. Blocks."""
 
     def close(self) -> None:
         """Finishes the work handed in so far and lets go."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a database server is. ``durable``: its ``synchronous_commit``; ``connections``: of everybody, and
+    how many there may be; ``ahead``: seconds of its clock before ours."""
+
+    where: str
+    version: str
+    writable: bool
+    durable: str
+    connections: int
+    most: int
+    ahead: float
 
 
 @dataclass(frozen=True)

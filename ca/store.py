@@ -363,16 +363,95 @@ def note_stop(db: Transaction, number: int, on: bool, reason: str, at: int) -> N
     db.note("stop", number=number, on=on, reason=reason, at=at)
 
 
-def journal_mark(db: Transaction) -> tuple[int, str]:
-    """Number and hash of the last line of the journal that this database has seen."""
-    row = db.one("SELECT number, hash FROM journal_mark")
+@dataclass(frozen=True)
+class Node:
+    """A data directory that shares this database. ``name``: its machine's; ``number``: the last line of its
+    journal that the database has seen; ``behind``: whether the database was put back since, and nobody has
+    compared that journal yet."""
+
+    node_id: str
+    name: str
+    number: int
+    behind: bool
+
+
+def journal_mark(db: Transaction, node: str) -> tuple[int, str]:
+    """Number and hash of the last line of a node's journal that this database has seen."""
+    row = db.one("SELECT number, hash FROM journal_marks WHERE node = :node", {"node": node})
+    return (0, "") if row is None else (int(row[0]), str(row[1]))
+
+
+def hold_journal_mark(db: Transaction, node: str) -> tuple[int, str]:
+    """The same, and nobody else has it until this transaction has ended."""
+    row = db.one(
+        "INSERT INTO journal_marks (node, name, number, hash, behind) VALUES (:node, '', 0, '', 0)"
+        " ON CONFLICT (node) DO UPDATE SET number = journal_marks.number RETURNING number, hash",
+        {"node": node},
+    )
     assert row is not None
     return int(row[0]), str(row[1])
 
 
-def move_journal_mark(db: Transaction, number: int, digest: str) -> None:
+def move_journal_mark(db: Transaction, node: str, number: int, digest: str) -> None:
     """In the transaction that a line of the journal tells of: the database has seen it."""
-    db.execute("UPDATE journal_mark SET number = :number, hash = :hash", {"number": number, "hash": digest})
+    db.execute(
+        "UPDATE journal_marks SET number = :number, hash = :hash WHERE node = :node",
+        {"node": node, "number": number, "hash": digest},
+    )
+
+
+def nodes(db: Transaction) -> list[Node]:
+    """Whose journals there are, by the names of their machines."""
+    rows = db.rows("SELECT node, name, number, behind FROM journal_marks ORDER BY name, node")
+    return [Node(row["node"], row["name"], row["number"], bool(row["behind"])) for row in rows]
+
+
+def name_node(db: Transaction, node: str, name: str) -> None:
+    """Records that a data directory shares this database, and on which machine it is."""
+    db.execute(
+        "INSERT INTO journal_marks (node, name, number, hash, behind) VALUES (:node, :name, 0, '', 0)"
+        " ON CONFLICT (node) DO UPDATE SET name = excluded.name",
+        {"node": node, "name": name},
+    )
+
+
+def is_compared(db: Transaction, node: str) -> None:
+    """A node's journal and this database fit each other."""
+    db.execute("UPDATE journal_marks SET behind = 0 WHERE node = :node AND behind = 1", {"node": node})
+
+
+def is_behind(db: Transaction, node: str) -> None:
+    """A node has found that its journal tells of more than this database knows."""
+    db.execute("UPDATE journal_marks SET behind = 1 WHERE node = :node AND behind = 0", {"node": node})
+
+
+def were_put_back(db: Transaction, node: str) -> None:
+    """What one node has found: this database is an older copy. Every other has to compare its journal."""
+    db.execute("UPDATE journal_marks SET behind = 1 WHERE node <> :node", {"node": node})
+
+
+def drop_node(db: Transaction, node: str) -> int:
+    """Whose journal is lost or wanted no more; returns how many there were."""
+    return db.execute("DELETE FROM journal_marks WHERE node = :node", {"node": node})
+
+
+def owner(db: Transaction) -> tuple[str, str] | None:
+    """Whose database it is: the CA (SHA-256 of its root's certificate, hex), and an identifier of its own;
+    None for a new one."""
+    row = db.one("SELECT ca, identifier FROM belongs_to")
+    return None if row is None else (str(row[0]), str(row[1]))
+
+
+def claim(db: Transaction, ca_id: str, identifier: str) -> tuple[str, str]:
+    """A new database is this CA's from now on, and known by the identifier; returns whose it is."""
+    db.execute(
+        "INSERT INTO belongs_to (id, ca, identifier) VALUES (1, :ca, :identifier)"
+        " ON CONFLICT (id) DO NOTHING",
+        {"ca": ca_id, "identifier": identifier},
+    )
+    found = owner(db)
+    assert found is not None
+    return found
 
 
 _NOTED = (

@@ -105,9 +105,21 @@ def temporary() -> Iterator[Cluster]:
 
 def url_of(path: Path) -> str:
     """The address of the database that stands for a file; made if it is not there."""
-    cluster, name = _shared(), "t" + hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    cluster, name = _shared(), _name_of(path)
     _make(cluster, name, _template())
     return cluster.url(name)
+
+
+def copied(path: Path, to: Path) -> str:
+    """The address of a copy of a database, to which nobody is connected; it stands for another file."""
+    url_of(path)
+    cluster, name = _shared(), _name_of(to)
+    _make(cluster, name, _name_of(path))
+    return cluster.url(name)
+
+
+def _name_of(path: Path) -> str:
+    return "t" + hashlib.sha256(str(path).encode()).hexdigest()[:16]
 
 
 _given: list[Cluster] = []

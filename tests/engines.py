@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -94,6 +95,15 @@ class Hesitant:
 
     def changed(self) -> int:
         return self._database.changed()
+
+    def size(self) -> int:
+        return self._database.size()
+
+    def condition(self) -> None:
+        return None
+
+    def hold(self, lost: Callable[[], None]) -> None:
+        self._database.hold(lost)
 
     def scrub(self) -> None:
         self._database.scrub()

@@ -108,6 +108,14 @@ level = "info"
 file = ""
 access = true
 [database]
+url = ""
+password_file = ""
+sslmode = "verify-full"
+ca = ""
+pool = 8
+connect_seconds = 5.0
+statement_seconds = 30.0
+lock_seconds = 30.0
 cache = 64
 [clock]
 ahead_days = 7

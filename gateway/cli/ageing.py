@@ -17,7 +17,7 @@ from enroll.mail import store as mail_store
 from gateway.running import rundir
 from gateway.serving import backup, offsite
 from gateway.serving.config import Config
-from gateway.serving.deployment import DATABASE, Deployment, configured_hosts
+from gateway.serving.deployment import Deployment, configured_hosts
 from gateway.serving.figures import ROOM, places
 from gateway.web.examined import Finding
 
@@ -129,7 +129,8 @@ def backups(deployment: Deployment, now: Callable[[], float] = time.time) -> lis
     if late:
         return [Finding("backup", "bad", each, "see journal.copy and journal.syslog") for each in late]
     old = backup.too_old(deployment.data, deployment.config.backup.warn_hours, now())
-    found = f"{made.file}, of {shown(made.at)}, up to line {made.line} of the journal"
+    until = f"up to line {made.line} of the journal" if made.database else "without the server's database"
+    found = f"{made.file}, of {shown(made.at)}, {until}"
     if old is None:
         return [Finding("backup", "ok", found)]
     return [Finding("backup", "bad", found, f"{(now() - made.at) / 3_600:.0f} hours old: sekisho backup")]
@@ -158,13 +159,8 @@ def _mounted_at(path: Path) -> Path:
     return next((each for each in (path, *path.parents) if each.is_mount()), path)
 
 
-def _files(deployment: Deployment) -> list[Path]:
-    """The database and its log of writes."""
-    return [path for name in (DATABASE, f"{DATABASE}-wal") if (path := deployment.data / name).exists()]
-
-
 def _size(deployment: Deployment) -> int:
-    return sum(path.stat().st_size for path in _files(deployment))
+    return deployment.ra.database.size()
 
 
 def _last_letter(deployment: Deployment) -> int:

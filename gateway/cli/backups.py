@@ -21,6 +21,7 @@ from gateway.cli.root import GROUPS, root
 from gateway.cli.trail import trail
 from gateway.serving import backup, drill, recovery
 from gateway.serving.config import read_config
+from gateway.serving.database import be_node
 from gateway.serving.deployment import open_deployment
 from gateway.serving.tokens import keys_in, pins_checked
 
@@ -64,7 +65,9 @@ def _backup(data: Path, to: Path, recipients: tuple[str, ...], keep: int | None)
     home = apart.home_of(data)
     return answer(
         {"backup": {**asdict(made), "removed": [str(path) for path in gone]}},
-        f"{made.file}: {made.size / 2**20:.1f} MiB, up to line {made.line} of the journal",
+        f"{made.file}: {made.size / 2**20:.1f} MiB, "
+        + (f"up to line {made.line} of the journal" if made.database else "without the database"),
+        *([] if made.database else [_ELSEWHERE]),
         *([] if home is None else [f"The issuing keys are not in it: as root, keep a copy of {home}, once."]),
     )
 
@@ -109,12 +112,21 @@ def _restore(
             raise ConfigError(
                 f"the passphrase is not that of the gateway in {file}; type the one of {shown(found.at)}"
             ) from None
-        if elsewhere is None:
+        on_server = bool(read_config(shop).database.url)
+        if on_server and elsewhere is not None:
+            shutil.copytree(elsewhere, shop / journal.FOLDER)
+            be_node(shop, elsewhere)
+        elif on_server:
+            pass  # Another node than the one that was backed up, with a journal of its own.
+        elif elsewhere is None:
             journal.begin(shop / journal.FOLDER, datadir.identity(shop), found.mark)
         else:
             shutil.copytree(elsewhere, shop / journal.FOLDER)
-        done = asyncio.run(_brought_up(shop, passphrase, has_journal=elsewhere is not None))
-        lines = words_of(done, data) if done is not None else _without_journal(found)
+        if on_server:
+            done, lines = None, [_as_it_was(elsewhere)]
+        else:
+            done = asyncio.run(_brought_up(shop, passphrase, has_journal=elsewhere is not None))
+            lines = words_of(done, data) if done is not None else _without_journal(found)
         value = done.as_json() if done is not None else None
     in_tokens = keys_in(data, read_config(data)).values()
     tokens = [f"{each}, by {each.token.module}; see: sekisho ca key show" for each in in_tokens]
@@ -123,7 +135,7 @@ def _restore(
         f"{data} is the gateway as of {shown(found.at)} (sekisho {found.version}).",
         *lines,
         *(f"Not in it, and needed before anything is signed: {each}" for each in tokens),
-        "Not in a backup: files of your own (tls.certificate, tls.key, mail.password_file, pin_file), "
+        "Not in a backup: files of your own (tls.certificate, tls.key, password_file, pin_file), "
         "letters, logs.",
         f"Next: sekisho doctor --data {data}, then sekisho serve --data {data}",
     )
@@ -150,9 +162,25 @@ def _drill(data: Path, passphrase_file: Path | None) -> Answer:
     return replace(found, value={**found.value, "ok": not bad}, failed=bool(bad))
 
 
+# What is said of a database on a server.
+_ELSEWHERE = (
+    "The database is on a server, and is backed up there: pg_basebackup with its WAL (nothing is lost), or "
+    "pg_dump. This file has keys, certificates and settings: docs/operations/postgresql.md"
+)
+
+
 def _check_journal(kept: Path) -> None:
     if not kept.is_dir() or journal.tail_of(kept) is None:
         raise ConfigError(f"{kept} is no journal; name the directory journal/ of the gateway, or its copy")
+
+
+def _as_it_was(elsewhere: Path | None) -> str:
+    if elsewhere is None:
+        return "It is a new node of the database that database.url names, which is as it was."
+    return (
+        "It is the node that this journal is of, and the database that database.url names is as it was; if "
+        "that was put back from a copy, first: sekisho restore replay, here and on every other node."
+    )
 
 
 def _without_journal(found: backup.Restored) -> list[str]:

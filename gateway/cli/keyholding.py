@@ -25,7 +25,8 @@ from gateway.cli.restoring import stopped
 from gateway.cli.root import GROUPS
 from gateway.cli.trail import trail
 from gateway.serving.config import FILE_NAME, read_config
-from gateway.serving.deployment import DATABASE, Deployment, clock_of, opened_deployment, turns_of
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import Deployment, clock_of, opened_deployment, turns_of
 
 _CA = GROUPS["ca"]
 

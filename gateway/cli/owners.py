@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ca import apart
 from ca.files import owner_of
-from gateway.serving.deployment import DATABASE, Deployment
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import Deployment
 from gateway.web.examined import Finding
 
 # The register's: of whichever user came first, where the keys have one of their own.

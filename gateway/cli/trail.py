@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from ca.clock import Clock
 from ca.datadir import read_marker
-from ca.sqlite import Database
-from ca.storage import Transaction
+from ca.storage import Storage, Transaction
 from enroll import store
 from gateway.cli.caller import actor
-from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
+from gateway.serving.database import database_of
+from gateway.serving.deployment import SCHEMAS, clock_of
 from gateway.serving.standing import compare, journal_of
 
 R = TypeVar("R")
@@ -24,7 +24,7 @@ R = TypeVar("R")
 class Trail:
     """An open one. ``read``: as of the storage."""
 
-    _database: Database
+    _database: Storage
     _clock: Clock
 
     def __call__(self, action: str, subject: str, **detail: Any) -> None:
@@ -41,7 +41,7 @@ def trail(data: Path) -> Iterator[Trail]:
     """The trail of a data directory. ConfigError as for a deployment."""
     read_marker(data)
     kept, clock = journal_of(data), clock_of(data)
-    database = Database(data / DATABASE, SCHEMAS, cache_mib=1, journal=kept)
+    database = database_of(data, SCHEMAS, kept)
     try:
         compare(data, kept, database)
         yield Trail(database, clock)

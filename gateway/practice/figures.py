@@ -28,14 +28,14 @@ from ca.profiles import DAY, ISSUING, MINUTE, RESPONDER, ROOT, Audience, Profile
 from ca.publication import Site
 from ca.revocation import REASONS
 from ca.signing import hash_of
-from ca.sqlite import Database
 from enroll.jst import shown_day
 from enroll.people.applications import AT_ONCE
 from enroll.people.applications import REASONS as OF_REISSUES
 from gateway.practice import document
 from gateway.serving import record
 from gateway.serving.config import FILE_NAME, Config, read_config, settings_of
-from gateway.serving.deployment import DATABASE, SCHEMAS
+from gateway.serving.database import database_of, is_made
+from gateway.serving.deployment import SCHEMAS
 from gateway.serving.standing import compare, journal_of
 from gateway.web import sessions
 
@@ -135,10 +135,10 @@ def _issuing(data: Path, each: str, site: Site, found: Generations, files: Snaps
 
 def _generations(data: Path, audiences: Mapping[str, Audience], at: int) -> Generations:
     """The issuing CAs as the register has them; a directory that nobody has opened has none yet."""
-    if not (data / DATABASE).exists():
+    if not is_made(data, read_config(data).database):
         return generations(list(audiences), {}, at, audiences)
     kept = journal_of(data)
-    database = Database(data / DATABASE, SCHEMAS, cache_mib=1, journal=kept)
+    database = database_of(data, SCHEMAS, kept)
     try:
         compare(data, kept, database)
         return generations(list(audiences), database.read_now(store.rows), at, audiences)

@@ -2,8 +2,8 @@
 
 An age file (https://age-encryption.org/v1) around a tar: a manifest, then the files that it names with their
 SHA-256. Keys are in it as they lie in the directory, sealed; the database as it was at one moment, whatever
-is written meanwhile. Not in it are files of the operator's own (a certificate's key, the mail server's
-password), letters, and the journal.
+is written meanwhile, unless it is on a server. Not in it are files of the operator's own (a certificate's
+key, the mail server's password), letters, and the journal.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ import ca.store
 from ca import datadir
 from ca.errors import ConfigError
 from ca.files import make_private_directory, sync_directory, write_private
-from ca.journal import Mark
+from ca.journal import BEGINNING, Mark
 from ca.sqlite import SqliteSource, copy_database, migrations_of
-from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import CLOCK, DATABASE, DEMO_MARKER, SCHEMAS, TEMPLATES
+from gateway.serving.config import FILE_NAME, read_config
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import CLOCK, DEMO_MARKER, SCHEMAS, TEMPLATES
 
 FORMAT = 1
 #: What tells when the last good one was made, in the data directory.
@@ -62,6 +63,8 @@ class Made:
     size: int
     #: The last line of the journal that its database has seen.
     line: int
+    #: Whether the database is in it: one on a server is not.
+    database: bool = True
 
 
 def last(data: Path) -> Made | None:
@@ -149,9 +152,11 @@ def make(data: Path, to: Path, recipients: Sequence[Any], at: int, *, counts: bo
         to = to / f"sekisho-{_stamp(at)}.age"
     draft = to.with_name(f".{to.name}.{secrets.token_hex(6)}.new")
     with _workshop(data, data) as shop, _said(to):
-        copy_database(data / DATABASE, shop / DATABASE)
-        files = {DATABASE: shop / DATABASE, **_present(data)}
-        mark = _mark_of(shop / DATABASE)
+        here, files, mark, schema = not read_config(data).database.url, _present(data), BEGINNING, []
+        if here:
+            copy_database(data / DATABASE, shop / DATABASE)
+            files = {DATABASE: shop / DATABASE, **files}
+            mark, schema = _mark_of(shop / DATABASE), migrations_of(shop / DATABASE)
         manifest = {
             "sekisho_backup": FORMAT,
             "version": version("sekisho"),
@@ -160,7 +165,7 @@ def make(data: Path, to: Path, recipients: Sequence[Any], at: int, *, counts: bo
             "created_at": marker["created_at"],
             "line": mark.number,
             "hash": mark.hash,
-            "schema": [list(each) for each in migrations_of(shop / DATABASE)],
+            "schema": [list(each) for each in schema],
             "files": {name: [path.stat().st_size, _digest(path)] for name, path in files.items()},
         }
         try:
@@ -175,7 +180,7 @@ def make(data: Path, to: Path, recipients: Sequence[Any], at: int, *, counts: bo
             sync_directory(to.parent)
         finally:
             draft.unlink(missing_ok=True)
-    made = Made(str(to.absolute()), at, size, mark.number)
+    made = Made(str(to.absolute()), at, size, mark.number, here)
     if counts:
         write_private(data / LAST, json.dumps(asdict(made)).encode() + b"\n")
     return made
@@ -410,7 +415,7 @@ def _new(path: Path) -> BinaryIO:
 
 def _mark_of(database: Path) -> Mark:
     with SqliteSource(database).snapshot() as db:
-        return Mark(*ca.store.journal_mark(db))
+        return Mark(*ca.store.journal_mark(db, ""))
 
 
 def _digest(path: Path) -> str:

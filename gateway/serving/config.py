@@ -280,7 +280,8 @@ def _section(name: str, default: Any, content: Mapping[str, Any]) -> Any:
         check: Check = entry.metadata.get("check") or _check_by_type
         problem = check(parsed)
         if problem is not None:
-            raise ConfigError(f"{name}.{key}: {problem} (it is {_toml_value(parsed)})")
+            it_is = f" (it is {_toml_value(parsed)})" if entry.metadata.get("shown", True) else ""
+            raise ConfigError(f"{name}.{key}: {problem}{it_is}")
         changes[entry.name] = parsed
     return replace(default, **changes)
 

@@ -19,7 +19,6 @@ from ca.journal import Journal
 from ca.sealing import Vault, open_vaults, read_line
 from ca.signerlink import RemoteSigner
 from ca.signing import Signer
-from ca.sqlite import Database
 from ca.storage import Storage
 from ca.workers import KeyStock, Workers
 from enroll import schema as enroll_schema
@@ -38,6 +37,7 @@ from enroll.postcards import schema as postcards_schema
 from enroll.ra import RegistrationAuthority
 from enroll.repeats import schema as repeats_schema
 from gateway.serving.config import Config, read_config, settings_of
+from gateway.serving.database import open_database
 from gateway.serving.settings.mail import Mail
 from gateway.serving.settings.webhooks import Webhooks
 from gateway.serving.standing import compare as standing_of
@@ -45,7 +45,6 @@ from gateway.serving.standing import journal_of, put_away
 from gateway.serving.tokens import Pins, tokens_of
 from gateway.web import schema as web_schema
 
-DATABASE = "sekisho.db"
 OUTBOX = "outbox"
 TEMPLATES = "templates"
 #: Its presence makes a directory a demo's: the clock may be moved there, and nowhere else.
@@ -169,11 +168,14 @@ def deployment_of(
         return turns_of(data, keys, database)
 
     kept = journal_of(data, datadir.identity(data, files))
-    database = Database(
-        data / DATABASE,
+    database = open_database(
+        data,
+        config.database,
         SCHEMAS,
+        ca_id=kept.ca,
+        kept=kept,
         cache_mib=min(config.database.cache, most_cache or config.database.cache),
-        journal=kept,
+        files=files,
     )
     try:
         # Before the keys are looked for, of which one may be destroyed.

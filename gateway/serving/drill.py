@@ -30,7 +30,9 @@ from enroll.requests import issuance, opening
 from enroll.requests.enrollment import UNSPECIFIED, Enrollment
 from enroll.requests.transitions import end_certificate
 from gateway.serving import backup, record, recovery
-from gateway.serving.deployment import DATABASE, open_deployment
+from gateway.serving.config import read_config
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import open_deployment
 from gateway.serving.tokens import Pins
 
 ACTOR = "drill"
@@ -73,6 +75,11 @@ async def run(data: Path, passphrase: str, at: int, pins: Pins | None = None) ->
         raise ConfigError(
             f"a drill signs certificates of its own, and the keys are the signer's alone ({home}); practise "
             "on another machine: sekisho restore backup, the copy of the keys, sekisho restore replay"
+        )
+    if read_config(data).database.url:
+        raise ConfigError(
+            "a drill loses a database and puts an older one back, which is not done to a server that others "
+            "use; practise it on a copy of that: docs/operations/postgresql.md"
         )
     with _place(data) as place:
         key, public = backup.new_key()
@@ -119,7 +126,7 @@ async def _open(copy: Path, passphrase: str, pins: Pins | None) -> AsyncIterator
                 f"the emergency stop is on ({stop.reason or 'no reason was given'}), and a drill signs "
                 "certificates: first sekisho ca resume"
             )
-        if deployment.ra.database.read_now(ca.store.journal_mark)[0]:
+        if deployment.ra.database.read_now(_line):
             recovery.replay(copy, recovery.journal_of(copy), deployment.ra)
         yield deployment.ra
     finally:
@@ -243,11 +250,15 @@ def _whole(data: Path, ra: RegistrationAuthority) -> Proof:
         or (whose is not None and running[name][0] != whose)
         or (status == "revoked" and running[name][1] != "revoked")
     ]
-    line = ra.database.read_now(ca.store.journal_mark)[0]
+    line = ra.database.read_now(_line)
     seen = (
         f"differ: {' '.join(lost[:5])}" if lost else f"{len(copied)} certificates, line {line} of the journal"
     )
     return Proof("the backup is whole", not lost, seen)
+
+
+def _line(db: Transaction) -> int:
+    return ca.store.journal_mark(db, "")[0]
 
 
 def _seen(db: Transaction) -> Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
@@ -32,7 +33,7 @@ from enroll.ra import RegistrationAuthority
 from gateway.running.internal import at_most
 from gateway.running.metrics import Sample
 from gateway.serving import backup, offsite
-from gateway.serving.deployment import DATABASE, Deployment
+from gateway.serving.deployment import Deployment
 from gateway.web import reports
 from gateway.web.store import change_nothing
 
@@ -65,8 +66,9 @@ class Figures:
         """``served``: the ends (notAfter, epoch seconds) of certificates that are shown to visitors."""
         if time.monotonic() - self._counted_at > _KEPT_SECONDS:
             self._counts = await deployment.ra.database.read_aside(lambda db: _counted(db, deployment.ra))
+            size = await asyncio.to_thread(deployment.ra.database.size)
+            self._counts.append(("sekisho_database_bytes", {}, size))
             self._counted_at = time.monotonic()
-        size = sum(path.stat().st_size for path in deployment.data.glob(DATABASE + "*") if path.is_file())
         days = (
             ("sekisho_certificate_days", {"certificate": name}, round((end - time.time()) / 86_400, 3))
             for name, end in sorted({**own_ends(deployment), **served}.items())
@@ -79,7 +81,7 @@ class Figures:
             )
             for each in deployment.datadir.authority.at_work
         ]
-        return [*self._counts, *days, *full, *await _lists(deployment), ("sekisho_database_bytes", {}, size)]
+        return [*self._counts, *days, *full, *await _lists(deployment)]
 
 
 def own_ends(deployment: Deployment) -> dict[str, int]:

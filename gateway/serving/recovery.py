@@ -69,9 +69,10 @@ def replay(data: Path, kept: Journal, ra: RegistrationAuthority, keys: Vault | N
     database has seen."""
     found = journal.stands(kept, ra.database)
     if found not in ("level", "older", "undecided"):
-        raise ConfigError(said(data, kept, found, ra.database.read_now(ca.store.journal_mark)[0]))
+        raise ConfigError(said(data, kept, found, _seen(kept, ra)))
     if found == "level":
-        seen = ra.database.read_now(ca.store.journal_mark)[0]
+        ra.database.write_now(lambda db: ca.store.is_compared(db, kept.node))
+        seen = _seen(kept, ra)
         return Replayed(seen, seen, 0, 0, 0, 0, Report())
     done = _carry_out(kept, ra, every_session=True)
     turned = done.report.stop
@@ -96,7 +97,8 @@ def begin_anew(data: Path, kept: Journal, ra: RegistrationAuthority, *, actor: s
     if kept.folder.exists() and any(kept.folder.iterdir()):
         aside = kept.folder.with_name(f"{journal.FOLDER}-until-{time.strftime('%Y%m%d-%H%M%S')}")
         kept.folder.rename(aside)
-    journal.begin(kept.folder, kept.ca, Mark(*ra.database.read_now(ca.store.journal_mark)))
+    mark = ra.database.read_now(lambda db: ca.store.journal_mark(db, kept.node))
+    journal.begin(kept.folder, kept.ca, Mark(*mark), kept.node)
     ra.database.write_now(lambda db: _say_new(db, ra.now(), actor, found))
     return aside
 
@@ -129,7 +131,11 @@ def _carry_out(kept: Journal, ra: RegistrationAuthority, *, every_session: bool)
     at = ra.now()
 
     def work(db: Transaction) -> Replayed:
-        since = Mark(*ca.store.journal_mark(db))
+        since = Mark(*ca.store.hold_journal_mark(db, kept.node))
+        ca.store.is_compared(db, kept.node)
+        if every_session:
+            # What this database was put back from is older than what each other node has in its journal.
+            ca.store.were_put_back(db, kept.node)
         lines = _lines(kept, since)
         wanted = journal.committed(lines, since.number)
         report = Report()
@@ -146,6 +152,10 @@ def _carry_out(kept: Journal, ra: RegistrationAuthority, *, every_session: bool)
         return Replayed(since.number, last, len(wanted), times[0], times[-1], sessions, report)
 
     return ra.database.write_now(work)
+
+
+def _seen(kept: Journal, ra: RegistrationAuthority) -> int:
+    return ra.database.read_now(lambda db: ca.store.journal_mark(db, kept.node))[0]
 
 
 def _one(replay: Replay, entry: Entry) -> None:

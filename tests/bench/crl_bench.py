@@ -26,7 +26,7 @@ from ca.crls import frame_of
 from ca.listfiles import draft, folder_of
 from ca.sqlite import SqliteSource
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import DATABASE
+from gateway.serving.database import DATABASE
 from tests.cli.processes import change, get_plain, pem_of, process, tls, until
 from tests.ports import free_port
 from tests.started import forked

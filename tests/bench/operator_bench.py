@@ -20,7 +20,8 @@ from ca import datadir
 from ca.sqlite import Database
 from enroll.people.sameness import mail_key, name_key
 from gateway.serving.config import FILE_NAME, Config, toml_of
-from gateway.serving.deployment import DATABASE, SCHEMAS
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import SCHEMAS
 from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, START
 
 _YEAR = 365 * 86_400

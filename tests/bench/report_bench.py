@@ -21,7 +21,8 @@ from ca import datadir
 from ca.sqlite import Database
 from enroll.jst import day_of
 from enroll.reports import MOST_DAYS, Wanted
-from gateway.serving.deployment import DATABASE, SCHEMAS
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import SCHEMAS
 from gateway.web import reports
 from gateway.web.reports import KINDS
 from tests.bench.operator_bench import fill

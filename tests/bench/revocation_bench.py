@@ -38,7 +38,8 @@ from ca.listfiles import draft, folder_of
 from ca.ocsp import hashes_of
 from ca.publication import octets_of
 from ca.sqlite import SqliteSource
-from gateway.serving.deployment import DATABASE, opened_deployment
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import opened_deployment
 from tests.bench.crl_bench import filled
 from tests.bench.figures import Figures
 from tests.cli.processes import SEKISHO, process, until

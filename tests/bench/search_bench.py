@@ -29,7 +29,8 @@ from ca.sqlite import Database
 from enroll.operators.roles import Role
 from enroll.people.sameness import mail_key, name_key, search_keys
 from gateway.edge.tls import ClientCertificate
-from gateway.serving.deployment import DATABASE, SCHEMAS
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import SCHEMAS
 from gateway.sites import console
 from gateway.web import context, references
 from tests.datadirs import CHEAP, PASSPHRASE, START, next_generation, open_office

@@ -26,7 +26,7 @@ from ca.keys import generate, spki
 from ca.signerlink import RemoteSigner
 from ca.signing import ToSign, signature
 from gateway.serving.config import FILE_NAME, Config, toml_of
-from gateway.serving.deployment import DATABASE
+from gateway.serving.database import DATABASE
 from tests.cli.processes import SEKISHO, process, until
 from tests.datadirs import CHEAP, PASSPHRASE, open_office
 from tests.softhsm import MODULE, PIN, made

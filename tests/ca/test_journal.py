@@ -50,7 +50,7 @@ def note(database, *names):
 
 
 def mark(database):
-    return Mark(*database.read_now(ca.store.journal_mark))
+    return Mark(*database.read_now(lambda db: ca.store.journal_mark(db, "")))
 
 
 def told(folder, since=BEGINNING):

@@ -15,7 +15,8 @@ from ca.certificates import to_pem
 from enroll.requests import transitions
 from enroll.requests.states import Event
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import CLOCK, DATABASE, DEMO_MARKER, opened_deployment
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import CLOCK, DEMO_MARKER, opened_deployment
 from tests.ca.test_cross import Other
 from tests.cli.conftest import Shell
 from tests.cli.processes import change

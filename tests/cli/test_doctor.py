@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import datadir
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import DATABASE
+from gateway.serving.database import DATABASE
 from tests.cli.conftest import Shell
 from tests.cli.processes import accepting
 from tests.datadirs import CHEAP, PASSPHRASE, START

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.serving.deployment import DATABASE
+from gateway.serving.database import DATABASE
 from tests.cli.conftest import Shell
 from tests.cli.processes import process, until
 from tests.cli.test_ceremony import terminal

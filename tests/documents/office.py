@@ -28,7 +28,8 @@ from enroll.people.register import Person, add_organisation, add_user, disable_u
 from enroll.requests import issuance
 from gateway.serving import backup, offsite, record
 from gateway.serving.config import FILE_NAME, Config, toml_of
-from gateway.serving.deployment import CLOCK, DATABASE, DEMO_MARKER, opened_deployment
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import CLOCK, DEMO_MARKER, opened_deployment
 from tests import softhsm
 from tests.cli.conftest import Shell
 from tests.cli.processes import change

@@ -30,7 +30,7 @@ from ca.signerlink import Message, RemoteSigner
 from ca.signing import SignatureRefused
 from enroll import crls
 from gateway.serving import recovery
-from gateway.serving.deployment import DATABASE
+from gateway.serving.database import DATABASE
 from gateway.serving.signing import told
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.tally import Tally

@@ -159,9 +159,10 @@ def pairs(value: tuple[str, ...]) -> str | None:
     return None if good else "write each as 'Header-Name=what', such as 'X-Remote-User=user'"
 
 
-def setting(default: T, meaning: str, check: Check | None = None) -> T:
-    """A field of a section. ``meaning``: the line above it in the file; ``check``: instead of its type's."""
-    return field(default=default, metadata={"meaning": meaning, "check": check})
+def setting(default: T, meaning: str, check: Check | None = None, *, shown: bool = True) -> T:
+    """A field of a section. ``meaning``: the line above it in the file; ``check``: instead of its type's;
+    ``shown``: whether an error says what stands there, and not only what is wrong with it."""
+    return field(default=default, metadata={"meaning": meaning, "check": check, "shown": shown})
 
 
 PORT = between(1, 65_535)

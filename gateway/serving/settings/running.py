@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ca.databaseserver import BadAddress, parse
 from ca.storage import CACHE_MIB
 from gateway.serving.settings.checks import between, directory_or_none, matching, one_of, setting
 
@@ -53,13 +54,46 @@ class Operators:
     )
 
 
+def _url(value: str) -> str | None:
+    if value == "":
+        return None
+    try:
+        parse(value)
+    except BadAddress as error:
+        return f"{error}, or '' for the file in the data directory"
+    return None
+
+
 @dataclass(frozen=True)
 class Storage:
-    """The database in the data directory."""
+    """The database: a file in the data directory (SQLite), or one on a server (PostgreSQL)."""
 
+    url: str = setting(
+        "",
+        "where it is: '' for the file in this directory, or 'postgresql://user@host1,host2/name'",
+        _url,
+        shown=False,
+    )
+    password_file: str = setting(
+        "", "file with that user's password; '': SEKISHO_DATABASE_PASSWORD or PGPASSWORD of the environment"
+    )
+    sslmode: str = setting(
+        "verify-full",
+        "TLS to a host that is no socket: 'verify-full' (certificate and name are checked) or 'disable'",
+        one_of("verify-full", "disable"),
+    )
+    ca: str = setting(
+        "", "PEM file of the CA that the server's certificate has to be of; '': those this machine trusts"
+    )
+    pool: int = setting(8, "connections of each process to that server", between(2, 100))
+    connect_seconds: float = setting(5.0, "to reach one host before the next is tried", between(0.1, 60))
+    statement_seconds: float = setting(30.0, "after which a statement is given up", between(1, 600))
+    lock_seconds: float = setting(
+        30.0, "after which a wait for another transaction is given up", between(1, 600)
+    )
     cache: int = setting(
         CACHE_MIB,
-        "MiB of it that each of a worker's three connections may keep in memory",
+        "MiB of the file that each of a worker's three connections may keep in memory",
         between(1, 65_536),
     )
 

@@ -30,11 +30,11 @@ from ca.remembered import Remembered
 from ca.sealing import Vaults
 from ca.signerlink import MOST_ANSWERS, Message, packed_batch
 from ca.signing import FileSigner, NoSignature, ToSign, key_id
-from ca.sqlite import Database
 from ca.storage import in_log
 from ca.store import Reservation
 from gateway.serving.checkpoints import Checkpoints, Forked, adopted, public_key
-from gateway.serving.deployment import DATABASE
+from gateway.serving.database import open_database
+from gateway.serving.settings.running import Storage as Settings
 from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.confining import confine
 from gateway.serving.signing.places import Places
@@ -43,6 +43,8 @@ from gateway.serving.signing.told import Old, Told
 
 log = logging.getLogger("sekisho.signer")
 
+# To the database's server: answers are looked up in threads beside what is signed.
+_CONNECTIONS = 4
 _SERIAL = re.compile(r"[0-9a-f]{1,42}")
 # The names of drafts of lists, and of nothing else in that folder.
 _DRAFT = re.compile(r"\.draft-[0-9a-f]{16}")
@@ -64,16 +66,21 @@ class Desk:
         places: Places | None = None,
         home: Path | None = None,
         told: Told | None = None,
+        settings: Settings = Settings(),  # noqa: B008 (frozen)
     ) -> None:
-        """``home``: where keys and emergency stop are, if not in the data directory (`ca.apart`)."""
+        """``home``: where keys and emergency stop are, if not in the data directory (`ca.apart`).
+        ``settings``: of the database."""
         self._home, self._vaults, self._clock = home or data, vaults, clock
         self.tally, self._per_hour, self._monotonic = tally, per_hour, monotonic
         self._accepted = accepted
         self._profiles = CLIENTS if accepted is None else accepted.config().profiles
         self._memory = memory or Memory(None, vaults.keys)
         self._told = told or Told(Remembered(None, vaults.keys), Numbers(None, vaults.keys))
-        self._database = Database(data / DATABASE, made=False)
-        self._checkpoints = Checkpoints(datadir.identity(self._home), vaults.keys, self._memory)
+        ours = datadir.identity(self._home)
+        self._database = open_database(
+            data, settings, ca_id=ours, made=False, beside=self._home, pool=_CONNECTIONS
+        )
+        self._checkpoints = Checkpoints(ours, vaults.keys, self._memory)
         self._stop: tuple[tuple[int, ...], emergency.Stop] | None = None
         self._lists = listfiles.folder_of(self._database.folder)
         self._places = places or Places(data, vaults.keys)
@@ -81,7 +88,7 @@ class Desk:
 
     def confine(self) -> None:
         """For good: what is not open by now is only read (`confining`)."""
-        self._database.read_now(ca.store.stop_number)
+        self._database.hold(_end)
         self._unconfined = confine()
 
     async def answer(self, asked: Message) -> Message:
@@ -329,6 +336,12 @@ class Desk:
             "revoked": self._told.count,
             "full": self._told.is_full,
         }
+
+
+def _end() -> None:
+    """Nothing can be looked up any more, and no connection be made: whoever watches starts another one."""
+    log.error("the database's server is gone")
+    os._exit(1)
 
 
 class _Later(Exception):

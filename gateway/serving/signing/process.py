@@ -26,13 +26,13 @@ from ca.memory import Memory, Numbers
 from ca.remembered import REVOKED, Remembered
 from ca.sealing import Vaults, open_vaults
 from ca.signerlink import SOCKET, Message, address_in
-from ca.sqlite import Database
 from gateway.running import rundir
 from gateway.running.journal import DirectHandler
 from gateway.running.notify import notify
 from gateway.running.stopping import end_with_parent
 from gateway.serving.config import read_config
-from gateway.serving.deployment import DATABASE, SCHEMAS, clock_of
+from gateway.serving.database import DATABASE, database_of
+from gateway.serving.deployment import SCHEMAS, clock_of
 from gateway.serving.signing.accepted import Accepted
 from gateway.serving.signing.desk import Desk
 from gateway.serving.signing.door import answer_all
@@ -73,8 +73,9 @@ def run(data: Path, passphrase: Callable[[], str], told_by: int | None, own: Apa
         if own is None:
             # One that is damaged is the operator's to mend, and is told of here: the child could only end
             # again.
-            with closing(Database(data / DATABASE, SCHEMAS)) as database:
-                compare(data, journal_of(data), database)
+            kept = journal_of(data)
+            with closing(database_of(data, SCHEMAS, kept)) as database:
+                compare(data, kept, database)
                 put_away(data, database)
         pins = _checked(home, vaults)
         directory = rundir.run_directory(data) if own is None else own.socket
@@ -116,10 +117,11 @@ def _begin_apart(data: Path, own: Apart) -> DirectHandler:
     handler = DirectHandler(None)
     if not own.home.exists():
         raise ConfigError(f"{own.home} is missing; as root: sekisho ca part {own.home} --data {data}")
-    if why := apart.troubles(data, own.home, DATABASE):
-        raise ConfigError(why)
     datadir.read_marker(own.home)
-    level = read_config(own.home, Snapshot()).log.level
+    config = read_config(own.home, Snapshot())
+    if why := apart.troubles(data, own.home, "" if config.database.url else DATABASE):
+        raise ConfigError(why)
+    level = config.log.level
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     return handler
 
@@ -157,6 +159,7 @@ def _live(
         memory=Memory(home / memory.FILE, vaults.keys),
         places=Places(home, vaults.keys, tokens),
         home=home,
+        settings=config.database,
         told=_told(home, vaults, clock_of(home).seconds()),
     )
     # Python's own loop: libuv's asks the kernel through a ring (io_uring), into which no filter can look.

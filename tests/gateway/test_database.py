@@ -1,0 +1,286 @@
+"""The database of a data directory: a file in it, or one on a server that several directories share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+import ca.store
+from ca import datadir, journal
+from ca.errors import ConfigError
+from ca.storage import Storage, StorageTrouble
+from gateway.serving.database import open_database, server_of
+from gateway.serving.deployment import SCHEMAS
+from gateway.serving.settings.running import Storage as Settings
+from gateway.serving.standing import NODE, belonging, compare, journal_of
+from tests import databases
+from tests.datadirs import CHEAP, PASSPHRASE, START
+
+pytestmark = databases.NEEDED
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Data directories of two CAs, made once."""
+    place = tmp_path_factory.mktemp("made")
+    for name in ("ours", "theirs"):
+        datadir.create(place / name, PASSPHRASE, START, cost=CHEAP)
+    return place
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A node's."""
+
+    path: Path
+    settings: Settings
+
+    def open(self) -> tuple[Storage, journal.Journal]:
+        kept = journal_of(self.path)
+        return open_database(self.path, self.settings, SCHEMAS, ca_id=kept.ca, kept=kept), kept
+
+
+@pytest.fixture
+def directory(made, tmp_path):
+    def copied(name: str, of: str = "ours", url: str | None = None) -> Directory:
+        shutil.copytree(made / of, tmp_path / name)
+        found = databases.url_of(tmp_path / "shared") if url is None else url
+        return Directory(tmp_path / name, Settings(url=found))
+
+    return copied
+
+
+def note(database: Storage, *names: str) -> None:
+    database.write_now(lambda db: [db.note("told", name=name) for name in names])
+
+
+def told(path: Path) -> list[str]:
+    lines = journal.entries(path / journal.FOLDER, journal.BEGINNING)
+    return [facts["name"] for entry in lines for kind, facts in entry.notes if kind == "told"]
+
+
+def test_both_remember_each_other(directory):
+    """A new database is this CA's from now on, and the directory knows which it is, and what it is there."""
+    one = directory("one")
+    for _ in range(2):
+        database, kept = one.open()
+        with closing(database):
+            assert compare(one.path, kept, database) == "level"
+            known = belonging(one.path)
+            assert database.read_now(ca.store.owner) == (kept.ca, known.database)
+            assert [each.node_id for each in database.read_now(ca.store.nodes)] == [known.node]
+            assert kept.node == known.node
+    assert (one.path / NODE).stat().st_mode & 0o777 == 0o600
+
+
+def test_another_ca_s_database_is_refused(directory):
+    """Whichever engine: with both names, and what to do."""
+    ours, theirs = directory("ours"), directory("theirs", "theirs")
+    ours.open()[0].close()
+    with pytest.raises(ConfigError, match=r"is another CA's .* put the right one back"):
+        theirs.open()
+    file, other = directory("file", url=""), directory("other", "theirs", url="")
+    file.open()[0].close()
+    shutil.copy(file.path / "sekisho.db", other.path)
+    with pytest.raises(ConfigError, match="is another CA's"):
+        other.open()
+
+
+def test_another_database_of_the_same_ca_is_refused(directory, tmp_path):
+    """As when somebody has made an empty one in its place: nothing that was issued is in there."""
+    one = directory("one")
+    one.open()[0].close()
+    moved = replace(one, settings=Settings(url=databases.url_of(tmp_path / "elsewhere")))
+    with pytest.raises(ConfigError, match=r"another database than the one that .* belongs to"):
+        moved.open()
+    with pytest.raises(ConfigError, match="belongs to a database on a server"):
+        replace(one, settings=Settings()).open()
+    one.open()[0].close()
+
+
+def test_a_register_in_the_directory_is_not_left_behind(directory, tmp_path):
+    """A directory that has issued into its file begins none on a server."""
+    one = directory("one", url="")
+    database, kept = one.open()
+    with closing(database):
+        compare(one.path, kept, database)
+        note(database, "issued")
+    with pytest.raises(ConfigError, match=r"has a register of its own, sekisho.db"):
+        replace(one, settings=Settings(url=databases.url_of(tmp_path / "new"))).open()
+    assert not (one.path / NODE).exists()
+
+
+def test_ten_at_once_are_one_node(directory):
+    """Processes of a directory that open it first together: one identity, one row, tables made once."""
+    one = directory("one")
+    with ThreadPoolExecutor(10) as threads:
+        opened = list(threads.map(lambda _: one.open(), range(10)))
+    assert {kept.node for _, kept in opened} == {belonging(one.path).node}
+    assert len(opened[0][0].read_now(ca.store.nodes)) == 1
+    for database, _ in opened:
+        database.close()
+
+
+async def test_processes_of_a_node_write_one_journal(directory):
+    """Workers and commands at the same time: each line follows the one before, and each is committed."""
+    one = directory("one")
+    opened = [one.open() for _ in range(4)]
+    compare(one.path, opened[0][1], opened[0][0])
+    names = [f"{number}-{each}" for number in range(len(opened)) for each in range(10)]
+    try:
+        await asyncio.gather(
+            *(
+                database.write(lambda db, name=f"{number}-{each}": db.note("told", name=name))
+                for each in range(10)
+                for number, (database, _) in enumerate(opened)
+            )
+        )
+        database, kept = opened[0]
+        mark = database.read_now(lambda db: ca.store.journal_mark(db, kept.node))
+        assert sorted(told(one.path)) == sorted(names)
+        assert mark[0] == len(list(journal.entries(one.path / journal.FOLDER, journal.BEGINNING)))
+        assert compare(one.path, kept, database) == "level"
+    finally:
+        for database, _ in opened:
+            database.close()
+
+
+def test_nodes_have_a_journal_each_and_lose_nothing(directory, tmp_path):
+    """Two nodes on one database, which is put back from an older copy: neither serves it before both have
+    brought their own part, and then all of it is there."""
+    one, two = directory("one"), directory("two")
+    for each in (one, two):
+        database, kept = each.open()
+        with closing(database):
+            compare(each.path, kept, database)
+            note(database, f"{each.path.name} before")
+    older = databases.copied(tmp_path / "shared", tmp_path / "older")
+    for each in (one, two):
+        database, kept = each.open()
+        with closing(database):
+            note(database, f"{each.path.name} since")
+    assert told(one.path) == ["one before", "one since"]
+    assert told(two.path) == ["two before", "two since"]
+
+    back = [replace(each, settings=Settings(url=older)) for each in (one, two)]
+    for each in back:
+        database, kept = each.open()
+        with closing(database), pytest.raises(ConfigError, match=r"older than its journal.*restore replay"):
+            compare(each.path, kept, database)
+    _replayed(back[0])
+    database, kept = back[0].open()
+    with closing(database), pytest.raises(ConfigError, match="not each node's journal was compared"):
+        compare(back[0].path, kept, database)
+    _replayed(back[1])
+    for each in back:
+        database, kept = each.open()
+        with closing(database):
+            assert compare(each.path, kept, database) == "level"
+
+
+def _replayed(each: Directory) -> None:
+    """As `sekisho restore replay` does, for notes that mean nothing to enrollment."""
+    database, kept = each.open()
+    with closing(database):
+        assert journal.stands(kept, database) == "older"
+
+        def work(db):
+            since = journal.Mark(*ca.store.hold_journal_mark(db, kept.node))
+            lines = list(journal.entries(kept.folder, since))
+            ca.store.is_compared(db, kept.node)
+            ca.store.were_put_back(db, kept.node)
+            db.note(journal.REPLAYED, since=since.number, until=lines[-1].number)
+            return [facts["name"] for line in lines for _, facts in line.notes]
+
+        assert database.write_now(work) == [f"{each.path.name} since"]
+
+
+def test_a_server_that_lost_commits_is_noticed(directory, tmp_path):
+    """What takes over from a server may lack what was committed last: no line is written over what it has
+    lost, and nobody is served from it."""
+    one = directory("one")
+    database, kept = one.open()
+    compare(one.path, kept, database)
+    note(database, "before")
+    database.close()
+    older = databases.copied(tmp_path / "shared", tmp_path / "older")
+    database, _ = one.open()
+    note(database, "lost")
+    note(database, "lost as well")
+    database.close()
+
+    database, kept = replace(one, settings=Settings(url=older)).open()
+    with closing(database):
+        kept.fits = True  # as in a gateway that ran through it
+        with pytest.raises(StorageTrouble) as refused:
+            note(database, "on top")
+        assert "older than its journal" in refused.value.trouble
+        with pytest.raises(StorageTrouble):
+            database.read_now(kept.check)
+    assert told(one.path) == ["before", "lost", "lost as well"]
+
+    database, kept = one.open()  # the twin: the one that has them
+    with closing(database):
+        kept.fits = True
+        database.read_now(kept.check)
+        note(database, "on top")
+
+
+def test_the_password_is_in_a_file_or_the_environment(directory, tmp_path, monkeypatch):
+    """The file first, then our variable, then libpq's; an error says which, and nothing shows it."""
+    settings = Settings(url="postgresql://me@db/x", password_file="secret")
+    (tmp_path / "secret").write_text("from a file\n")
+    monkeypatch.setenv("PGPASSWORD", "of libpq")
+    assert server_of(tmp_path, replace(settings, password_file="")).password == "of libpq"
+    monkeypatch.setenv("SEKISHO_DATABASE_PASSWORD", "of ours")
+    assert server_of(tmp_path, replace(settings, password_file="")).password == "of ours"
+    found = server_of(tmp_path, settings)
+    assert found.password == "from a file"
+    assert "from a file" not in f"{found!r} {found}"
+    (tmp_path / "secret").unlink()
+    with pytest.raises(ConfigError, match=r"database.password_file: .*secret cannot be read"):
+        server_of(tmp_path, settings)
+    (tmp_path / "ca.pem").write_text("none")
+    with pytest.raises(ConfigError, match=r"database.ca: .*holds no certificate"):
+        server_of(tmp_path, replace(settings, password_file="", ca="ca.pem"))
+
+
+def test_without_the_driver_it_says_what_to_type(directory, monkeypatch):
+    """The setting without the extra."""
+    one = directory("one", url="postgresql://me@db/x")
+    monkeypatch.delitem(sys.modules, "ca.postgresql", raising=False)
+    monkeypatch.delattr(ca, "postgresql", raising=False)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ConfigError, match=r"asyncpg is not installed: pip install 'sekisho\[postgres\]'"):
+        one.open()
+
+
+def test_a_journal_of_another_node_is_refused(directory):
+    """A directory whose journal is another node's, as when the wrong copy was put back."""
+    one, two = directory("one"), directory("two")
+    for each in (one, two):
+        database, kept = each.open()
+        with closing(database):
+            compare(each.path, kept, database)
+    shutil.rmtree(two.path / journal.FOLDER)
+    shutil.copytree(one.path / journal.FOLDER, two.path / journal.FOLDER)
+    database, kept = two.open()
+    with closing(database), pytest.raises(ConfigError, match="another node's"):
+        compare(two.path, kept, database)
+
+
+def test_a_damaged_identity_is_told(directory):
+    """It is not made up anew: the node would have a second journal."""
+    one = directory("one")
+    one.open()[0].close()
+    (one.path / NODE).write_text(json.dumps({"node": "x"}))
+    with pytest.raises(ConfigError, match="is damaged; put it back"):
+        one.open()
