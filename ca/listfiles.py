@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,29 @@ def complete(
     sync_directory(folder)
     discard(drawn)
     return made
+
+
+def pieces_of(folder: Path, listed: RevocationList) -> list[bytes]:
+    """The bytes of a list, for a database that other directories share."""
+    with path_of(folder, listed).open("rb") as file:
+        return list(iter(lambda: file.read(_PIECE), b""))
+
+
+def put(folder: Path, listed: RevocationList, pieces: Sequence[bytes]) -> bool:
+    """Puts a list in place that another directory has published. False if that is not what it was."""
+    if hashlib.sha256(b"".join(pieces)).hexdigest() != listed.digest:
+        return False
+    make_private_directory(folder)
+    folder.chmod(0o750)
+    whole = folder / f"{_DRAFT}{secrets.token_hex(8)}"
+    with _new(whole) as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+    whole.replace(path_of(folder, listed))
+    sync_directory(folder)
+    sweep(folder, listed)
+    return True
 
 
 def discard(drawn: Draft) -> None:

@@ -323,6 +323,10 @@ class Database:
         return self._folder
 
     @property
+    def shared(self) -> bool:
+        return True
+
+    @property
     def source(self) -> PostgresSource:
         return PostgresSource(self._server)
 

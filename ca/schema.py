@@ -56,6 +56,25 @@ _CRLS = """
         change_number INTEGER NOT NULL
     )
 """
+# The bytes of each published list, where several directories share the database: each has files of its own.
+_LIST_PIECES = """
+    CREATE TABLE crl_pieces (
+        issuer_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        piece INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (issuer_id, number, piece)
+    )
+"""
+# Which of those directories looks after what one alone does: it raises the number again and again, and is
+# followed by another when that stands still.
+_LEAD = """
+    CREATE TABLE lead (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        node TEXT NOT NULL,
+        beat INTEGER NOT NULL
+    )
+"""
 # The last reading of the clock that was believed (ca.timekeeping), and up to which certificate an operator
 # has said that certificates from a clock that ran ahead prove nothing.
 _CLOCK = """
@@ -172,6 +191,9 @@ SCHEMA = Schema(
                 # Who changes which of the issuing CAs issues (`ca.store.take_turns`).
                 "INSERT INTO counters (name, value) VALUES ('generations', 0)",
                 _CRLS,
+                _LIST_PIECES,
+                _LEAD,
+                "INSERT INTO lead (id, node, beat) VALUES (1, '', 0)",
                 _CLOCK,
                 _ANSWERS,
                 "CREATE INDEX answers_age ON answers (this_update_at, next_update_at)",

@@ -228,6 +228,10 @@ class Database:
         return self.path.parent
 
     @property
+    def shared(self) -> bool:
+        return False
+
+    @property
     def source(self) -> SqliteSource:
         return SqliteSource(self.path)
 

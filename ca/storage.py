@@ -156,6 +156,10 @@ class Storage(Protocol):
     def folder(self) -> Path:
         """In which directory lies what is no row: lists, the outbox."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether several directories share it, each with files of its own."""
+
     async def read(self, work: Work[T]) -> T:
         """Runs work that only reads. It sees everything whose ``write`` has returned.
 

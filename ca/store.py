@@ -435,6 +435,33 @@ def drop_node(db: Transaction, node: str) -> int:
     return db.execute("DELETE FROM journal_marks WHERE node = :node", {"node": node})
 
 
+def lead(db: Transaction) -> tuple[str, int]:
+    """Which node leads, and a number that changes as long as it lives."""
+    row = db.one("SELECT node, beat FROM lead")
+    assert row is not None
+    return str(row[0]), int(row[1])
+
+
+def take_lead(db: Transaction, node: str, seen: int) -> bool:
+    """Compare-and-set: this node leads, if nobody has raised the number since it was seen."""
+    return (
+        db.execute(
+            "UPDATE lead SET node = :node, beat = beat + 1 WHERE beat = :seen", {"node": node, "seen": seen}
+        )
+        == 1
+    )
+
+
+def keep_lead(db: Transaction, node: str) -> bool:
+    """It still lives. False if another one leads by now."""
+    return db.execute("UPDATE lead SET beat = beat + 1 WHERE node = :node", {"node": node}) == 1
+
+
+def leave_lead(db: Transaction, node: str) -> None:
+    """It ends, and the next one need not wait."""
+    db.execute("UPDATE lead SET node = '', beat = beat + 1 WHERE node = :node", {"node": node})
+
+
 def owner(db: Transaction) -> tuple[str, str] | None:
     """Whose database it is: the CA (SHA-256 of its root's certificate, hex), and an identifier of its own;
     None for a new one."""

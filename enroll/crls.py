@@ -2,11 +2,13 @@
 for one. So each is good for a week more, should the next ones fail.
 
 Of several processes that make one at a time one wins, by its number; all of them hand out the same file.
+Where several directories share the database each fetches it from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ async def due(ra: RegistrationAuthority, issuer_id: str, shard: int | None = Non
         return listed, ca.published.store.last_change_of(db, issuer_id, octets)
 
     (listed, last), now = await ra.database.read(work), ra.now()
-    if listed is None or not listfiles.is_whole(folder(ra), listed):
+    if listed is None or not await is_here(ra, listed):
         return True
     if _is_of_the_future(listed.this_update_at, now) or now >= listed.this_update_at + CRL_PERIOD:
         return True
@@ -58,7 +60,20 @@ async def due(ra: RegistrationAuthority, issuer_id: str, shard: int | None = Non
 
 async def ended(ra: RegistrationAuthority, issuer_id: str) -> bool:
     """Whether there is no list that says anything about today."""
-    return is_over(ra, await published(ra, issuer_id))
+    listed = await published(ra, issuer_id)
+    if listed is not None:
+        await is_here(ra, listed)
+    return is_over(ra, listed)
+
+
+async def is_here(ra: RegistrationAuthority, listed: RevocationList) -> bool:
+    """Whether the file of a published list is here. One that another directory has made is fetched."""
+    if listfiles.is_whole(folder(ra), listed):
+        return True
+    if not ra.database.shared:
+        return False
+    pieces = await ra.database.read(lambda db: ca.published.store.content_of(db, listed))
+    return bool(pieces) and await asyncio.to_thread(listfiles.put, folder(ra), listed, pieces)
 
 
 def is_over(ra: RegistrationAuthority, listed: RevocationList | None) -> bool:
@@ -110,16 +125,20 @@ async def publish(
         )
     finally:
         listfiles.discard(drawn)
-    await ra.database.write(lambda db: _record(db, made, now))
+    pieces = await asyncio.to_thread(listfiles.pieces_of, lists, made) if ra.database.shared else []
+    await ra.database.write(lambda db: _record(db, made, now, pieces))
     # Another process's, if that was first.
     newest = await published(ra, name)
     assert newest is not None
+    await is_here(ra, newest)
     listfiles.sweep(lists, newest)
     return newest
 
 
-def _record(db: Transaction, made: RevocationList, at: int) -> None:
+def _record(db: Transaction, made: RevocationList, at: int, pieces: Sequence[bytes]) -> None:
     if ca.published.store.publish_list(db, made):
+        if pieces:
+            ca.published.store.keep_content(db, made, pieces)
         told = {"number": made.number, "entries": made.entries, "sha256": made.digest}
         store.audit(db, at, _ACTOR, "list.published", made.issuer_id, **told)
 

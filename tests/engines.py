@@ -65,6 +65,10 @@ class Hesitant:
         return self._database.folder
 
     @property
+    def shared(self) -> bool:
+        return self._database.shared
+
+    @property
     def source(self) -> Source:
         return self._database.source
 

@@ -123,6 +123,24 @@ def revoked_entries(
         last = page[-1][3]
 
 
+def keep_content(db: Transaction, made: RevocationList, pieces: Sequence[bytes]) -> None:
+    """The bytes of a list that is published by the same transaction, for the other directories; those of
+    earlier ones go."""
+    db.execute("DELETE FROM crl_pieces WHERE issuer_id = :issuer_id", {"issuer_id": made.issuer_id})
+    for piece, content in enumerate(pieces):
+        values = {"issuer_id": made.issuer_id, "number": made.number, "piece": piece, "content": content}
+        db.execute(inserting("crl_pieces", values), values)
+
+
+def content_of(db: Transaction, listed: RevocationList) -> list[bytes]:
+    """The bytes of a list, in pieces; none if nobody has kept them."""
+    rows = db.rows(
+        "SELECT content FROM crl_pieces WHERE issuer_id = :issuer_id AND number = :number ORDER BY piece",
+        {"issuer_id": listed.issuer_id, "number": listed.number},
+    )
+    return [bytes(row[0]) for row in rows]
+
+
 def publish_list(db: Transaction, made: RevocationList) -> bool:
     """Makes a list the issuer's. False if one of this number, or a higher one, was published before."""
     fields = made.__dict__

@@ -101,6 +101,16 @@ class Refresher:
         return made
 
 
+async def fetch(ra: RegistrationAuthority) -> None:
+    """Where directories share a database: the lists that another one has published are here within a
+    second."""
+    for issuer in ra.authority.at_work:
+        for shard in issuer.site.lists:
+            listed = await crls.published(ra, list_id(issuer.issuer_id, shard))
+            if listed is not None:
+                await crls.is_here(ra, listed)
+
+
 async def begin(ra: RegistrationAuthority) -> None:
     """Makes the lists that are missing or have ended, before there is anybody who would wait.
 

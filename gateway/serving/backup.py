@@ -152,7 +152,7 @@ def make(data: Path, to: Path, recipients: Sequence[Any], at: int, *, counts: bo
         to = to / f"sekisho-{_stamp(at)}.age"
     draft = to.with_name(f".{to.name}.{secrets.token_hex(6)}.new")
     with _workshop(data, data) as shop, _said(to):
-        here, files, mark, schema = not read_config(data).database.url, _present(data), BEGINNING, []
+        here, files, mark, schema = not read_config(data).database.url, present(data), BEGINNING, []
         if here:
             copy_database(data / DATABASE, shop / DATABASE)
             files = {DATABASE: shop / DATABASE, **files}
@@ -195,7 +195,8 @@ def thin_out(folder: Path, keep: int) -> list[Path]:
     return gone
 
 
-def _present(data: Path) -> dict[str, Path]:
+def present(data: Path) -> dict[str, Path]:
+    """What of a directory goes into a backup, besides the database: by its name there."""
     names = [name for name in _FILES if (data / name).is_file()]
     for folder in _FOLDERS:
         if (data / folder).is_dir():
@@ -284,11 +285,19 @@ class Restored:
 def opened(file: Path, identities: Sequence[Any], target: Path) -> Iterator[tuple[Path, Restored]]:
     """A backup, unpacked beside ``target`` and checked; put there at the end of the block. If that fails
     nothing is left of it. ConfigError for what is no backup, damaged, another key's or another version's."""
-    _claim(target)
-    with _workshop(target.parent, target) as shop:
+    with beside(target) as shop:
         with _said(shop):
             found = _unpacked(file, identities, shop)
         yield shop, found
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """A directory that is put in the place of ``target`` at the end of the block; if that fails nothing is
+    left of it. ConfigError for a target that is not empty."""
+    _claim(target)
+    with _workshop(target.parent, target) as shop:
+        yield shop
         with _said(target):
             if target.exists():
                 target.rmdir()

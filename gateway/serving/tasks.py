@@ -9,10 +9,11 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ca.store
 from ca.errors import ConfigError
@@ -31,6 +32,8 @@ from gateway.serving import descriptors, generations, inforce, offsite, record
 from gateway.serving.current import Serving, Slot
 from gateway.serving.figures import Thresholds, backup_warnings, endings
 from gateway.serving.inforce import Look
+from gateway.serving.lease import Lease
+from gateway.serving.standing import node_of
 from gateway.web import sessions
 
 log = logging.getLogger("sekisho.server")
@@ -89,35 +92,64 @@ async def _lead(now: Serving) -> None:
 
     When it dies the kernel lets go of the lock, and another process takes it within a second.
     """
-    directory = now.slot.directory
+    directory, database = now.slot.directory, now.deployment.ra.database
     lock = await _lead_of(directory) if directory is not None else None
+    trouble = list[str]()
+    try:
+        await _all_of(
+            _lead_all(now) if database.shared else _alone(now),
+            _tell_inside(now),
+            _tell_of_ends(now),
+            _repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble)),
+            _repeat("backups", _BACKUPS, lambda: _tell_of_backups(now)),
+        )
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+async def _lead_all(now: Serving) -> None:
+    """Of the nodes that share a database one looks after what is nobody's alone; here this one does while it
+    has the lease, and else sees to it that lists that another one has made are here."""
+    lease = Lease(now.deployment.ra.database, node_of(now.deployment.data))
+    fetching = asyncio.create_task(_repeat("lists", _LISTS, lambda: lists.fetch(now.deployment.ra)))
+    try:
+        await lease.whenever_held(lambda: _alone(now), log)
+    finally:
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+
+
+async def _alone(now: Serving) -> None:
+    """What one process does for everybody."""
+    publisher, refresher, keeper = lists.Publisher(), lists.Refresher(), record.Keeper()
+    runner, courier = running.new_runner(), Courier()
     now.leads = True
-    publisher, refresher = lists.Publisher(), lists.Refresher()
-    trouble, keeper, runner = list[str](), record.Keeper(), running.new_runner()
-    courier = Courier()
-    tasks = [
-        asyncio.create_task(_repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra))),
-        asyncio.create_task(_repeat("generations", _GENERATIONS, lambda: generations.end(now))),
-        asyncio.create_task(_repeat("delivery", _DELIVERY, lambda: _deliver(now))),
-        asyncio.create_task(_repeat("revocation lists", _LISTS, lambda: _publish(now, publisher))),
-        asyncio.create_task(_repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher))),
-        asyncio.create_task(_tell_inside(now)),
-        asyncio.create_task(_tell_of_ends(now)),
-        asyncio.create_task(_repeat("checkpoint", _CHECKPOINT, lambda: _keep(now, keeper))),
-        asyncio.create_task(_repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble))),
-        asyncio.create_task(_repeat("backups", _BACKUPS, lambda: _tell_of_backups(now))),
-        asyncio.create_task(_repeat("jobs", _JOBS, lambda: _do_jobs(now, runner))),
-        asyncio.create_task(_repeat("webhooks", _DELIVERY, lambda: _tell_others(now, courier))),
-    ]
+    try:
+        await _all_of(
+            _repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra)),
+            _repeat("generations", _GENERATIONS, lambda: generations.end(now)),
+            _repeat("delivery", _DELIVERY, lambda: _deliver(now)),
+            _repeat("revocation lists", _LISTS, lambda: _publish(now, publisher)),
+            _repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher)),
+            _repeat("checkpoint", _CHECKPOINT, lambda: _keep(now, keeper)),
+            _repeat("jobs", _JOBS, lambda: _do_jobs(now, runner)),
+            _repeat("webhooks", _DELIVERY, lambda: _tell_others(now, courier)),
+        )
+    finally:
+        now.leads = False
+        await courier.close()
+
+
+async def _all_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Works that end together."""
+    tasks = [asyncio.create_task(each) for each in works]
     try:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await courier.close()
-        if lock is not None:
-            lock.close()
 
 
 async def _lead_of(directory: Path) -> rundir.Lock:

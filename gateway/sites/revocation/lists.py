@@ -37,6 +37,7 @@ async def published(asked: Asked, ra: RegistrationAuthority, name: str, *, last:
         try:
             file = path_of(crls.folder(ra), listed).open("rb")
         except FileNotFoundError:
+            await crls.is_here(ra, listed)
             continue
         return Told(200, (*fields, _KIND), file, listed.size, kind="crl")
     return refusal(404) if last else refusal(503, ("Retry-After", str(SOON)))

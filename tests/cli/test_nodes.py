@@ -1,0 +1,254 @@
+"""Nodes: two gateways of two data directories on one database, as an operator makes and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from ca import journal
+from ca.clock import OffsetClock
+from gateway.serving.config import FILE_NAME
+from gateway.serving.deployment import CLOCK, DEMO_MARKER
+from gateway.serving.standing import NODE
+from tests import databases
+from tests.cli.conftest import Shell
+from tests.cli.processes import change, until
+from tests.cli.test_serving import Gateway, ready
+from tests.datadirs import Letter
+from tests.gateway.sites.kit import Page, Visitor, client_context
+
+pytestmark = databases.NEEDED
+
+DAY = 86_400
+_PUBLIC = 7443
+_PATIENCE = 60.0
+_USER, _LOGIN = "K12345678", "Tegata2026"
+
+
+@pytest.fixture
+def first(sekisho: Shell, tmp_path: Path) -> Shell:
+    """A data directory whose database is on a server; its clock is moved by the tests."""
+    url = databases.url_of(tmp_path / "shared")
+    change(
+        sekisho.data / FILE_NAME,
+        {("database", "url"): json.dumps(url), ("listen", "public_port"): str(_PUBLIC)},
+    )
+    (sekisho.data / DEMO_MARKER).write_text("{}")
+    return sekisho
+
+
+@pytest.fixture
+def second(first: Shell, tmp_path: Path) -> Shell:
+    """Another node."""
+    other = Shell(tmp_path / "second")
+    made = other("node", "join", "--from", str(first.data))
+    assert made.code == 0, made.out
+    return other
+
+
+@pytest.fixture
+def with_somebody(first: Shell) -> None:
+    """A user whose letters wait."""
+    assert first("org", "add", "12345678", "霞が関商事").code == 0
+    assert first("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", _USER).code == 0
+
+
+def test_a_node_has_what_all_have_and_what_is_its_own(first: Shell, second: Shell) -> None:
+    """The CA's keys and the settings are the same, the journal and the identity are not; each knows both."""
+    assert first("org", "add", "12345678", "霞が関商事").code == 0
+    for name in ("sekisho.json", "vault.json", FILE_NAME, "ca/root.key"):
+        assert (first.data / name).read_bytes() == (second.data / name).read_bytes()
+        assert (first.data / name).stat().st_mode == (second.data / name).stat().st_mode
+    assert (
+        json.loads((first.data / NODE).read_text())["database"]
+        == (json.loads((second.data / NODE).read_text())["database"])
+    )
+    ids = [journal.tail_of(each.data / journal.FOLDER).node for each in (first, second)]  # type: ignore[union-attr]
+    assert len({*ids}) == 2
+    assert [each["policy_number"] for each in second("org", "list").value["organisations"]] == ["12345678"]
+    for each, own in zip((first, second), ids, strict=True):
+        told = each("node", "list").value["nodes"]
+        assert {row["node"] for row in told} == {*ids}
+        assert [row["node"] for row in told if row["this"]] == [own]
+
+
+def test_what_is_no_node(sekisho: Shell, first: Shell, tmp_path: Path) -> None:
+    """A directory with its database in it, one that is not empty, and none: refused, and nothing is left."""
+    alone = tmp_path / "alone"
+    shutil.copytree(first.data, alone)
+    change(alone / FILE_NAME, {("database", "url"): '""'})
+    other = Shell(tmp_path / "other")
+    refused = other("node", "join", "--from", str(alone))
+    assert (refused.code, "whose address is in database.url" in refused.error["message"]) == (1, True)
+    assert not other.data.exists()
+    assert "is not empty" in sekisho("node", "join", "--from", str(first.data)).error["message"]
+    assert other("node", "join", "--from", str(tmp_path / "nothing")).code != 0
+
+
+def test_a_node_that_is_gone_is_forgotten(first: Shell, second: Shell, tmp_path: Path) -> None:
+    """By its name, not itself; a node that is not there is named, and the trail has it."""
+    assert first("node", "list").code == 0
+    own, other = (json.loads((each.data / NODE).read_text())["node"] for each in (first, second))
+    assert "is that node itself" in first("node", "remove", own).error["message"]
+    assert "is no node" in first("node", "remove", "x").error["message"]
+    assert first("node", "remove", other[:8]).code == 0
+    assert [row["node"] for row in first("node", "list").value["nodes"]] == [own]
+
+
+@dataclass
+class _Balancer(aiohttp.abc.AbstractResolver):
+    """Each connection goes to the next node, whatever name it asks for."""
+
+    ports: Iterator[int]
+    used: set[int] = field(default_factory=set)
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
+        to = next(self.ports)
+        self.used.add(to)
+        return [{"hostname": host, "host": "127.0.0.1", "port": to, "family": 2, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None:
+        return
+
+
+def _letters(*nodes: Shell) -> list[Letter]:
+    found = []
+    for path in sorted(path for each in nodes for path in (each.data / "outbox").glob("*.eml")):
+        message = message_from_bytes(path.read_bytes(), policy=policy.default)
+        found.append(Letter(path.name, message["Subject"], message.get_content()))
+    return found
+
+
+async def _letter(kind: str, *nodes: Shell) -> Letter:
+    """Once it has been delivered: by whichever node, and once."""
+    async with asyncio.timeout(_PATIENCE):
+        while not (found := [each for each in _letters(*nodes) if f"-{kind}." in each.name]):
+            await asyncio.sleep(0.1)
+    assert len(found) == 1, [each.name for each in found]
+    return found[0]
+
+
+class _Flow:
+    """A person with a browser, before a balancer that knows nothing."""
+
+    def __init__(self, nodes: list[Gateway], path: Path) -> None:
+        self._path, self._ca = path, nodes[0].ca.read_bytes()
+        self.balancer = _Balancer(cycle([each.port for each in nodes]))
+        self._sessions: list[aiohttp.ClientSession] = []
+
+    async def __aenter__(self) -> _Flow:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for each in self._sessions:
+            await each.close()
+
+    def _visitor(self, site: str, p12: bytes | None = None) -> Visitor:
+        trusted = client_context(self._ca, p12, "pw", self._path)
+        connector = aiohttp.TCPConnector(
+            ssl=trusted, resolver=self.balancer, use_dns_cache=False, force_close=True
+        )
+        self._sessions.append(aiohttp.ClientSession(connector=connector))
+        return Visitor(self._sessions[-1], f"https://{site}.localhost:{_PUBLIC}")
+
+    async def picked_up(self, mail: Letter) -> bytes:
+        visitor = self._visitor("pickup")
+        page = await visitor.post(
+            "/login", {"user_id": _USER, "password": mail.value("証明書発行用パスワード")}
+        )
+        assert (page.status, page.path) == (200, "/menu")
+        return await self._downloaded(visitor, "/certificate", mail.value("リクエストID"))
+
+    async def logged_in(self, p12: bytes, password: str) -> Page:
+        visitor = self._visitor("service", p12)
+        await visitor.post("/login", {"user_id": _USER, "password": password})
+        return await visitor.post(
+            "/portal/password", {"current": password, "new": _LOGIN, "confirmation": _LOGIN}
+        )
+
+    async def renewed(self, p12: bytes, mail: Letter) -> bytes:
+        visitor, request_id = self._visitor("renewal", p12), mail.value("リクエストID")
+        page = await visitor.post("/application")
+        async with asyncio.timeout(_PATIENCE):
+            while page.path != f"/certificate/{request_id}":
+                await asyncio.sleep(0.1)
+                page = await visitor.get(page.path)
+        return await self._downloaded(visitor, page.path, request_id)
+
+    async def _downloaded(self, visitor: Visitor, path: str, request_id: str) -> bytes:
+        typed = {"request_id": request_id, "password": "pw", "confirmation": "pw", "form": "standard"}
+        page = await visitor.post(path, typed)
+        got = await visitor.get(page.main.all("form")[0].attributes["action"])
+        assert (got.status, got.headers["Content-Type"]) == (200, "application/x-pkcs12")
+        return got.body
+
+    async def refused(self, p12: bytes) -> set[int]:
+        """What both nodes answer to somebody with this certificate."""
+        visitor = self._visitor("service", p12)
+        return {(await visitor.get("/login")).status for _ in range(2)}
+
+
+def _end_of(p12: bytes) -> int:
+    certificate = pkcs12.load_key_and_certificates(p12, b"pw")[1]
+    assert certificate is not None
+    return int(certificate.not_valid_after_utc.timestamp())
+
+
+@pytest.mark.usefixtures("with_somebody")
+async def test_the_manual_s_flow_on_two_nodes(first: Shell, second: Shell, tmp_path: Path) -> None:
+    """Every request goes to another node than the one before: pick-up, login, renewal. What one revokes the
+    other refuses; both hand out the same list; each letter leaves once; when one is killed, the other goes
+    on with what one alone does."""
+    logs = [tmp_path / "one", tmp_path / "two"]
+    for each in logs:
+        each.mkdir()
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(ready(each.data, log))
+            for each, log in zip((first, second), logs, strict=True)
+        ]
+        async with _Flow(nodes, tmp_path) as flow:
+            mail = await _letter("pickup", first, second)
+            p12 = await flow.picked_up(mail)
+            page = await flow.logged_in(p12, (await _letter("user_id", first, second)).value("パスワード"))
+            assert (page.status, page.path) == (200, "/portal/")
+
+            for each in (first, second):
+                clock = OffsetClock(each.data / CLOCK)
+                clock.travel(_end_of(p12) - 30 * DAY - clock.seconds())
+            mail = await _letter("renewal_30", first, second)
+            assert await flow.renewed(p12, mail) != p12
+            assert nodes[1].command("user", "disable", _USER).returncode == 0
+            assert {each.port for each in nodes} == flow.balancer.used
+            async with asyncio.timeout(_PATIENCE):
+                while (await flow.refused(p12)) != {403}:
+                    await asyncio.sleep(0.1)
+        lists = [_list(each) for each in nodes]
+        assert lists[0] == lists[1] != b""
+
+        told = json.loads(nodes[0].command("node", "list").stdout)["nodes"]
+        assert [each["leads"] for each in told].count(True) == 1
+        leading = next(at for at, each in enumerate(nodes) if each.says("this node leads from now on"))
+        os.killpg(nodes[leading].running.pid, signal.SIGKILL)
+        other = nodes[1 - leading]
+        until(lambda: other.says("this node leads from now on"), other.log, other.running)
+
+
+def _list(node: Gateway) -> bytes:
+    found = list((node.data / "crls").glob("*.crl"))
+    assert len(found) == 1, found
+    return found[0].name.encode() + found[0].read_bytes()
