@@ -196,6 +196,9 @@ APART = {
     "ca discard": "it takes one that is over: tests/cli/test_authorities.py",
     "ca part": "it gives files to another user, as root: tests/cli/test_signers_user.py",
     "version": "it is about no data directory",
+    **dict.fromkeys(
+        ("node join", "node list", "node remove"), "of a database on a server: tests/cli/test_nodes.py"
+    ),
     "template test": "it goes to an operator's own address: tests/cli/test_templates.py",
     **dict.fromkeys(
         ("ceremony root", "ceremony reshare", "ceremony sign", "ceremony crl", "ceremony show"),
