@@ -78,9 +78,15 @@ def forget(db: Transaction, user_id: str, request_id: str) -> None:
     db.execute(f"DELETE FROM mails WHERE {mine}", values)
 
 
-def held(db: Transaction) -> int:
-    """How many letters wait for their release."""
-    return _number(db, f"SELECT count(*) FROM mails WHERE held_at IS NOT NULL AND state = 'queued'{LOOK}")
+def held(db: Transaction, user_id: str | None = None) -> int:
+    """How many letters wait for their release, of all or of one user's."""
+    mine = " AND user_id = :user_id" if user_id is not None else ""
+    row = db.one(
+        f"SELECT count(*) FROM mails WHERE held_at IS NOT NULL AND state = 'queued'{mine}{LOOK}",
+        {"user_id": user_id},
+    )
+    assert row is not None
+    return int(row[0])
 
 
 def of_cause(db: Transaction, cause: str) -> Row | None:

@@ -246,6 +246,31 @@ async def send_again(
     return await ra.database.write(work)
 
 
+def held(db: Transaction, actor: Actor, user_id: str | None = None) -> int:
+    """How many letters are held back, of all or of one user's. Refusal("not_permitted")."""
+    require(actor, Act.SEARCH, Verdict.READ)
+    return mail_store.held(db, user_id)
+
+
+async def release(
+    ra: RegistrationAuthority, actor: Actor, user_id: str | None = None, count: int | None = None
+) -> int:
+    """Lets letters go that are held back, all or one user's; how many. ``count``: as many as whoever asks has
+    seen, and no others. Refusal: "not_permitted", "conflict" where there are more or fewer by now."""
+
+    def work(db: Transaction) -> int:
+        at = ra.now()
+        by = may(db, actor, Act.CALL, at)
+        if count is not None and mail_store.held(db, user_id) != count:
+            raise Refusal("conflict", field="letters", detail="there are more, or fewer, by now: look again")
+        released = mail_store.release(db, at, user_id)
+        if released:
+            store.audit(db, at, by.name, "letters.released", user_id or "", letters=released)
+        return released
+
+    return await ra.database.write(work)
+
+
 def _instead(letter: Mapping[str, Any], what: Remedy) -> str:
     """Why a letter is not sent again, and what there is to type instead."""
     number, user_id = letter["id"], letter["user_id"]

@@ -135,15 +135,7 @@ async def _release(deployment: Deployment, user_id: str | None) -> Answer:
     """Let letters go that were held back (sekisho user import --hold-letters)."""
     if user_id is not None:
         known_user(deployment.ra, user_id)
-    at = deployment.ra.now()
-
-    def work(db: Transaction) -> int:
-        released = mail_store.release(db, at, user_id)
-        if released:
-            store.audit(db, at, actor(), "letters.released", user_id or "", letters=released)
-        return released
-
-    released = await deployment.ra.database.write(work)
+    released = await letters.release(deployment.ra, acting(), user_id)
     held = deployment.ra.database.read_now(mail_store.held)
     return answer({"released": released, "held": held}, f"released: {released}, still held: {held}")
 

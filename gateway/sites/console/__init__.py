@@ -189,6 +189,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", letters.LIST, letters.listed, Act.SEARCH),
     Route("GET", letters.OUTCOME, letters.outcome, Act.CALL, Verdict.DO),
     Route("POST", letters.OUTCOME, letters.send_many, Act.CALL, Verdict.DO),
+    Route("GET", letters.RELEASE, letters.held, Act.CALL, Verdict.DO),
+    Route("POST", letters.RELEASE, letters.release, Act.CALL, Verdict.DO),
     Route("GET", letters.LETTER, letters.page, Act.SEARCH),
     Route("POST", letters.LETTER + "/again", letters.send_again, Act.CALL, Verdict.DO),
     Route("GET", templating.LIST, templating.listed, Act.TEMPLATES),

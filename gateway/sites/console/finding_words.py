@@ -155,6 +155,10 @@ REMEDIES: Mapping[str, Text] = MappingProxyType(
 SAID: Mapping[str, tuple[Text, str]] = MappingProxyType(
     {
         "noted": (("応対記録を残しました。", "The note was kept."), "good"),
+        "released": (
+            ("保留を解除しました。順に送信されます。", "They are let go, and leave in turn."),
+            "good",
+        ),
         "suspended": (
             (
                 "利用を停止しました。この利用者の証明書では、もうログインできません。",

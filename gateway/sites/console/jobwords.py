@@ -63,6 +63,7 @@ _FIELDS: Mapping[str, Text] = MappingProxyType(
         "serial": ("証明書", "certificate"),
     }
 )
+_PLACE, _PLACE_EN = "60文字以内で入力してください", "write it in up to 60 characters"
 _WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
     {
         ("not_found", "policy_number"): (
@@ -94,6 +95,16 @@ _WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
             "理由を1行・500文字以内で入力してください",
             "say why, in one line of up to 500 characters",
         ),
+        ("invalid_input", "postal_code"): (
+            "7桁の数字で入力してください（例：100-8916）",
+            "write its seven digits, such as 100-8916",
+        ),
+        ("invalid_input", "prefecture"): (
+            "選択してください（住所には、郵便番号・都道府県・市区町村・町名番地が必要です）",
+            "choose one: an address has postal code, prefecture, city and street",
+        ),
+        ("invalid_input", "city"): (_PLACE, _PLACE_EN),
+        ("invalid_input", "street"): (_PLACE, _PLACE_EN),
         ("conflict", "name"): (
             "この氏名とメールアドレスの人はすでに登録されています",
             "this person is recorded already",

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
+from ca.storage import Transaction
+from enroll import store
 from enroll.identifiers import number_in, typed_user_id
 from enroll.jst import start_of
 from enroll.listings import Letters
@@ -17,6 +19,7 @@ from enroll.operators import letters
 from enroll.operators.letters import PAGE, Whole
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from enroll.store import User
 from gateway.sites.console.asking import show
 from gateway.sites.console.finding_words import (
     CHANNELS,
@@ -33,9 +36,7 @@ from gateway.sites.console.visitors import Visitor
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import REFUSALS, Text
 
-# What lets letters go that are held back.
-_RELEASE = "sekisho mail release"
-LIST, OUTCOME = "/letters", "/letters/bulk"
+LIST, OUTCOME, RELEASE = "/letters", "/letters/bulk", "/letters/release"
 LETTER = "/letters/{number:[0-9]{1,15}}"
 #: Field of the address -> what may stand there.
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -79,6 +80,8 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         back=urlencode([*narrowed.items(), *([("before", str(last))] if last is not None else [])]),
         error=state.get("error", ""),
         ticked=state.get("ticked", ()),
+        said=SAID.get(query.get("done", "")),
+        release=_release_of(chosen["user_id"]) if chosen["state"] == "held" else "",
         **_WORDS,
     )
 
@@ -105,7 +108,6 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         found=found,
         row=found.seen,
         letter=found.seen.letter,
-        release=_RELEASE,
         said=SAID.get(told(request).get("said", "") or request.query.get("done", "")),
         **_WORDS,
     )
@@ -160,6 +162,44 @@ async def outcome(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         failed=[row for row in rows if row[2] == "bad"],
         back=f"{LIST}?{state['back']}" if state.get("back") else LIST,
     )
+
+
+async def held(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """What is held back, of all or of one user, and what letting it go would do."""
+    ra, user_id = request.app[GATE].ra, typed_user_id(request.query.get("user_id", ""))
+
+    def read(db: Transaction) -> tuple[int, User | None]:
+        user = store.user(db, user_id) if user_id else None
+        if user_id and user is None:
+            raise Refusal("not_found", field="user_id")
+        return letters.held(db, visitor.actor, user_id or None), user
+
+    count, user = await ra.database.read(read)
+    error = told(request).get("error", "")
+    return show(request, "letters_release.html", visitor, count=count, user=user, error=error)
+
+
+async def release(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """Lets them go: as many as the page has named, else it is shown again."""
+    fields = await form(request)
+    user_id, count = typed_user_id(fields.get("user_id", "")), number_in(fields.get("count", ""), 10)
+    try:
+        if count is None:
+            raise Refusal("conflict", field="letters")
+        await letters.release(request.app[GATE].ra, visitor.actor, user_id or None, count)
+    except Refusal as refusal:
+        if refusal.code != "conflict":
+            raise
+        response = tell(request, RELEASE, {"error": "letters_held"})
+        if user_id:
+            response.headers["Location"] += f"&{urlencode({'user_id': user_id})}"
+        return response
+    return see_other(f"{LIST}?{urlencode({'user_id': user_id, 'done': 'released'})}")
+
+
+def _release_of(typed: str) -> str:
+    user_id = typed_user_id(typed)
+    return f"{RELEASE}?{urlencode({'user_id': user_id})}" if user_id else RELEASE
 
 
 def _chosen(query: Mapping[str, str]) -> dict[str, str]:

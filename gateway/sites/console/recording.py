@@ -47,7 +47,7 @@ class Field:
 
 
 #: Where postcards go.
-_POSTAL: tuple[Field, ...] = (
+POSTAL: tuple[Field, ...] = (
     Field("postal_code", 9),
     Field("prefecture", choices={}, empty=("（なし）", "(none)")),
     *(Field(name, 60) for name in ("city", "street", "building", "addressee")),
@@ -60,7 +60,7 @@ ORGANISATION: tuple[Field, ...] = (
     Field("lineages", 4),
     Field("profile", choices={}, empty=("設定のとおり", "as in the settings")),
     Field("country", 2),
-    *_POSTAL,
+    *POSTAL,
 )
 #: A user's.
 USER: tuple[Field, ...] = (
@@ -73,7 +73,7 @@ USER: tuple[Field, ...] = (
     Field("language", choices=LANGUAGE_NAMES, needed=True, chosen="ja"),
     Field("department"),
     Field("principal"),
-    *_POSTAL,
+    *POSTAL,
 )
 #: Somebody new may have a user ID that was wished for.
 NEW_USER: tuple[Field, ...] = (*USER, Field("user_id", 12))

@@ -12,10 +12,14 @@ from enroll.languages import LANGUAGES
 from enroll.operators import taking
 from enroll.people.applications import REASONS, Recorded
 from enroll.people.likeness import Alike, mark_of
+from enroll.people.postal import FIELDS
 from enroll.people.register import Person, wrong_fields
 from enroll.refusals import Refusal
+from gateway.sites.console import recording
 from gateway.sites.console.asking import show
 from gateway.sites.console.fields import ENDS
+from gateway.sites.console.jobwords import reason
+from gateway.sites.console.recording import POSTAL
 from gateway.sites.console.visitors import Visitor
 from gateway.sites.service.words import LANGUAGE_NAMES, NOTICES, ROLES
 from gateway.web.afterwards import typed
@@ -23,7 +27,7 @@ from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import Text
 
 HERE = "/applications/new"
-_PERSON = ("policy_number", "name", "reading", "mail", "user_id", "role", "notice_by", "language")
+_PERSON = ("policy_number", "name", "reading", "mail", "user_id", "role", "notice_by", "language", *FIELDS)
 _REISSUE = ("whose", "reason", "revoke_old")
 #: Field -> what is said beside it.
 _ERRORS: Mapping[str, Text] = {
@@ -64,7 +68,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         "application_new.html",
         visitor,
         values=state.get("values") or {"whose": whose},
-        errors={name: _ERRORS[name] for name in state.get("errors", ())},
+        errors={name: _ERRORS.get(name) or _of_address(name) for name in state.get("errors", ())},
         kind=state.get("kind", "") or ("reissue" if whose else ""),
         doubts=[Alike(**each) for each in state.get("doubts", ())],
         mark=state.get("mark", ""),
@@ -73,7 +77,16 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         roles=ROLES,
         notices=NOTICES,
         languages=LANGUAGE_NAMES,
+        postal=POSTAL,
+        labels=recording.labels("user.add", POSTAL),
+        choices=recording.choices_of(request),
     )
+
+
+def _of_address(field: str) -> Text:
+    """What is wrong with a field of an address, as everywhere where one is typed."""
+    wrong = Refusal("invalid_input", field=field)
+    return (reason(wrong, "ja"), reason(wrong, "en"))
 
 
 async def take_in(request: web.Request, visitor: Visitor) -> web.StreamResponse:

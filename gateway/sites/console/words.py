@@ -162,6 +162,10 @@ ERRORS: Mapping[str, Text] = MappingProxyType(
             "理由を1行、500文字以内で入力してください。",
             "Say why, in one line of up to 500 characters.",
         ),
+        "letters_held": (
+            "保留中の件数が変わっています。表示を確認し、もう一度お試しください。",
+            "There are more, or fewer, by now. See what is here, and try again.",
+        ),
         "batch": (
             "バッチの状態が変わっています。表示を確認してください。",
             "The batch has changed meanwhile: see what is here now.",

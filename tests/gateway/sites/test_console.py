@@ -614,6 +614,7 @@ MAY_SEE = {
     },
     "/letters": EVERYBODY - {Role.CA_OFFICER},
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
+    "/letters/release": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}": EVERYBODY - {Role.CA_OFFICER},
     # test_console_integrations.py
     "/integrations": {Role.CA_OFFICER, Role.AUDITOR},
@@ -669,6 +670,7 @@ MAY_SEND = {
     "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}/reset": {Role.REGISTRAR},
     "/templates/{template:[a-z0-9_]{3,40}}/{language:ja|en}/test": {Role.REGISTRAR, Role.APPROVER},
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
+    "/letters/release": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}/again": {Role.DESK, Role.REGISTRAR},
     "/jobs/{number:[0-9]{1,12}}/cancel": EVERYBODY,
     "/jobs/{number:[0-9]{1,12}}/resume": EVERYBODY,
@@ -924,7 +926,8 @@ async def test_both_languages(office: Office) -> None:
         "What became of them", "Jobs", "Import a CSV file", "Postcards", "Operators", "Audit", "Reports",
         "Campaigns of renewal", "Begin a campaign", "Generations of the CA", "Search",
         "Certificates", "Propose to revoke many", "Authority", "Settings", "Propose an operator",
-        "Templates", "Letters", "What was sent again", "Integrations", "Propose a webhook",
+        "Templates", "Letters", "What was sent again", "Let held letters go", "Integrations",
+            "Propose a webhook",
         "Deliveries of webhooks",
         "Organisations", "Add an organisation", "Users", "Add a user",
     ]  # fmt: skip

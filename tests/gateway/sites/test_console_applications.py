@@ -169,8 +169,10 @@ async def test_old_beside_new_and_likely_duplicates(office: Office) -> None:  # 
         True,
         False,
     )
-    fields = {"act": "reject", "rejection": "duplicate", f"n{again}": "1"}
-    await approver.confirm(await approver.at.post("/applications/bulk", fields))
+    # To reject it takes one, here as in the list.
+    assert page.buttons() == ["却下する"]
+    sent = await approver.at.post(f"/applications/{again}/reject", {"step": "do", "rejection": "duplicate"})
+    await approver.confirm(sent)
     assert state_of(office, again).state == "rejected"
     assert (await desk.at.get("/applications/999")).status == 404
 
@@ -408,8 +410,17 @@ async def test_the_desk_takes_in(office: Office) -> None:  # noqa: F811
     page = await desk.at.post("/applications/new", fields)
     assert "同じ人でないこと" in page.main.text
     mark = page.main.one("input", type="checkbox").attributes["value"]
-    done = await desk.at.post("/applications/new", {**fields, "alike": mark})
+    # Where postcards go: as elsewhere all of it or nothing, in the form in which it is printed.
+    page = await desk.at.post("/applications/new", {**fields, "postal_code": "100", "alike": mark})
+    assert "7桁の数字" in page.error("郵便番号（はがきの送付先）（任意）")
+    assert "選択してください" in page.error("都道府県")
+    assert page.field("郵便番号（はがきの送付先）（任意）").attributes["value"] == "100"
+    where = {"postal_code": "１００8916", "prefecture": "東京都", "city": "千代田区", "street": "霞が関1-2-2"}
+    done = await desk.at.post("/applications/new", {**fields, **where, "alike": mark})
     assert "申請を受け付けました" in done.main.text
+    assert ["郵便番号（はがきの送付先）", "－", "100-8916"] in done.main.table(2)
+    taken = state_of(office, int(done.path.rpartition("/")[2])).person
+    assert {name: taken[name] for name in where} == {**where, "postal_code": "100-8916"}
     with pytest.raises(Refusal, match="may not do that"):
         await taking.take_in_reissue(ra, actor_of(ra, approver), USER, "expired")
 

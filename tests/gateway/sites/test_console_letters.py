@@ -330,3 +330,50 @@ def test_every_letter_has_its_words() -> None:
 def test_where_a_letter_stands(row: dict[str, object], state: State) -> None:
     """By the row alone."""
     assert state_of(row) is state
+
+
+# -- held back -------------------------------------------------------------------------------------------
+
+
+async def test_letters_that_are_held_back_are_let_go(office: Office) -> None:
+    """With their number, which is their list's, and what comes of it; as many as were named and no others.
+    One line of the trail says who; who may not do it finds no way there."""
+    ra = office.served.ra
+    await admit(ra)
+    await admit(ra, "K22222222")
+    await ra.database.write(lambda db: mail_store.hold_back(db, 0, ra.now()))
+    desk, auditor = await office.admit("desk", Role.DESK), await office.admit("kansa", Role.AUDITOR)
+    page = await desk.at.get("/letters?state=held")
+    assert len(numbers(page)) == 4
+    assert [a for a in page.main.all("a") if a.attributes["href"] == "/letters/release"]
+    letter = numbers(await desk.at.get(f"/letters?state=held&user_id={USER}"))[0]
+    links = [a.attributes["href"] for a in (await desk.at.get(f"/letters/{letter}")).main.all("a")]
+    page = await desk.at.get(next(each for each in links if each.startswith("/letters/release")))
+    assert page.buttons() == ["2通の保留を解除する"]
+    assert "（この利用者宛てのもの）" in page.main.text
+    assert len(numbers(await desk.at.get(page.main.all("p")[0].one("a").attributes["href"]))) == 2
+    page = await desk.at.post("/letters/release", {"count": "2", "user_id": USER})
+    assert "保留を解除しました" in page.main.text
+    assert numbers(await desk.at.get("/letters?state=held")) == numbers(
+        await desk.at.get("/letters?state=held&user_id=K22222222")
+    )
+    # Somebody has done it meanwhile, or the number is made up.
+    for count in ("2", "3", "", "x", "9" * 30):
+        page = await desk.at.post(
+            "/letters/release", {"count": count, "user_id": "K22222222" if count == "3" else USER}
+        )
+        assert "件数が変わっています" in page.main.one("div", role="alert").text
+    assert (await desk.at.get("/letters/release?user_id=K99999999")).status == 404
+    assert (await auditor.at.post("/letters/release", {"count": "2"})).status == 403
+    assert "解除する" not in (await auditor.at.get("/letters?state=held")).main.text
+    assert mail_store.held(look(ra.database)) == 2
+    page = await desk.at.post("/letters/release", {"count": "2"})
+    assert mail_store.held(look(ra.database)) == 0
+    assert "保留中のメール・はがきはありません" in (await desk.at.get("/letters/release")).main.text
+    lines = [x for x in store.audit_page(look(ra.database), None, 30) if x["action"] == "letters.released"]
+    assert [(x["actor"], x["subject"], x["detail"]["letters"]) for x in lines] == [
+        ("operator:desk", "", 2),
+        ("operator:desk", USER, 2),
+    ]
+    await delivered(ra)
+    assert numbers(await desk.at.get("/letters?state=sent")) != []
