@@ -344,7 +344,7 @@ def _propose(
     actors.require(now, kind.act, Verdict.PROPOSE)
     kind.check(db, ra, payload)
     kind.check_by_two(db, ra, payload)
-    before, subject = kind.before(db, payload), kind.subject(payload)
+    before, subject = kind.standing(db, ra, payload), kind.subject(payload)
     wanted = digest_of(payload)
     for each in operators.proposals(db, State.PENDING):
         if each.kind == name and each.expires_at > at and digest_of(each.payload) == wanted:
@@ -396,7 +396,7 @@ def _check_same(
         if found.state is State.PENDING:
             raise _Over(Event.EXPIRE)
         raise _decided(found)
-    if digest_of(kind.before(db, found.payload)) != found.digest:
+    if digest_of(kind.standing(db, ra, found.payload)) != found.digest:
         raise _Over(Event.CHANGE)
     return found
 

@@ -83,6 +83,12 @@ class Kind:
     job: bool = False
     #: Whether its answer is a secret: approved, it is done when who proposed it types it again.
     told_once: bool = False
+    #: What stands there where the machine's files say it, besides ``before``.
+    in_files: Callable[[RegistrationAuthority, Payload], Facts] = lambda ra, payload: {}
+
+    def standing(self, db: Transaction, ra: RegistrationAuthority, payload: Payload) -> Facts:
+        """What stands there now: what the register says comes before the machine's files."""
+        return {**self.in_files(ra, payload), **self.before(db, payload)}
 
 
 # -- people ----------------------------------------------------------------------------------------------
@@ -503,7 +509,9 @@ def _endpoint_kind(carry_out: CarryOut, check: Any, why: str = "settings") -> Ki
 
 def _template_kind(carry_out: CarryOut, check: Any) -> Kind:
     about = lambda payload: f"{payload['template']}.{payload['language']}"  # noqa: E731
-    return Kind(Act.TEMPLATES, "templates", about, templates.facts, carry_out, check)
+    return Kind(
+        Act.TEMPLATES, "templates", about, templates.changed, carry_out, check, in_files=templates.unchanged
+    )
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(

@@ -82,11 +82,15 @@ def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, template: str,
     )
 
 
-def facts(db: Transaction, payload: Payload) -> Mapping[str, Any]:
-    """What stands there, for whoever decides: a text that was changed here, else ours."""
-    file = wording.file_of(payload["template"], payload["language"])
-    changed = mail_store.template(db, file)
-    return {"text": writing.packaged(file) if changed is None else changed["text"]}
+def changed(db: Transaction, payload: Payload) -> Mapping[str, Any]:
+    """The text in force, for whoever decides, where operators have changed it."""
+    found = mail_store.template(db, wording.file_of(payload["template"], payload["language"]))
+    return {} if found is None else {"text": found["text"]}
+
+
+def unchanged(ra: RegistrationAuthority, payload: Payload) -> Mapping[str, Any]:
+    """The text in force where nobody has: the machine's file, else ours."""
+    return {"text": wording.default_of(payload["template"], payload["language"], ra.templates)}
 
 
 def check_change(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
@@ -96,7 +100,8 @@ def check_change(db: Transaction, ra: RegistrationAuthority, payload: Payload) -
     if wrong := wording.problems(template, language, payload["text"]):
         said = "; ".join(_SAID[each.fault].format(each.about) for each in wrong)
         raise Refusal("invalid_input", field="template", detail=said)
-    if wording.tidied(facts(db, payload)["text"]) == wording.tidied(payload["text"]):
+    stands = {**unchanged(ra, payload), **changed(db, payload)}["text"]
+    if wording.tidied(stands) == wording.tidied(payload["text"]):
         raise Refusal("conflict", field="template", detail="that is what stands there already")
 
 

@@ -36,6 +36,7 @@ from enroll.requests.opening import renewable_until
 from gateway.web import afterwards, references
 from gateway.web.browsers import browser_of
 from gateway.web.context import Gate, Role
+from gateway.web.dates import moment
 from gateway.web.hours import DESK
 from gateway.web.qr import picture
 from gateway.web.sessions import cookie_name
@@ -607,6 +608,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "browser": browser_of(request.headers),
         "qr": picture,
         "shown": shown,
+        "moment": lambda at: moment(at, language),
         "shown_day": shown_day,
         "desk_open": DESK.closes_at(now) is not None,
         "desk_opens_at": DESK.opens_at(now),

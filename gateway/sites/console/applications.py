@@ -24,9 +24,9 @@ from gateway.sites.console.asking import show
 from gateway.sites.console.fields import APPLICATION_STATES, ENDS
 from gateway.sites.console.saying import Line
 from gateway.sites.console.visitors import Visitor, confirmed
-from gateway.sites.console.words import day
 from gateway.sites.service.words import CHANNELS, KINDS
 from gateway.web.afterwards import typed
+from gateway.web.dates import day
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import REFUSALS, Text
 

@@ -20,10 +20,10 @@ from enroll.operators import store as operators
 from enroll.operators.store import Operator, Passkey
 from enroll.refusals import Refusal
 from gateway.sites.console.passkeys import BadPasskey, Party, challenge_in, credential_in, to_use, used
-from gateway.sites.console.words import DONE, ERRORS, moment, verdict_words
+from gateway.sites.console.words import DONE, ERRORS, verdict_words
 from gateway.web import challenges
 from gateway.web.context import Gate, Role
-from gateway.web.pages import GATE, language_of, render, see_other, told
+from gateway.web.pages import GATE, render, see_other, told
 from gateway.wire import http
 from gateway.wire.ownpaths import first_segment
 
@@ -80,13 +80,11 @@ def show(
     request: web.Request, template: str, visitor: Any = None, *, status: int = 200, **values: Any
 ) -> web.Response:
     """A page of the console."""
-    language = language_of(request)
     return render(
         request,
         template,
         status=status,
         visitor=visitor,
-        moment=lambda at: moment(at, language),
         verdict_words=verdict_words,
         party=party_of(request.app[GATE]),
         stand_in=STAND_IN in request.app,

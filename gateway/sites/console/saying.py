@@ -29,10 +29,11 @@ from gateway.sites.console.fields import (
     SCOPES,
     STATUSES,
 )
-from gateway.sites.console.words import KINDS, PROPOSALS, TEMPLATES, moment
+from gateway.sites.console.words import KINDS, PROPOSALS, TEMPLATES
 from gateway.sites.service.words import CHANNELS, LANGUAGE_NAMES, NOTICES
 from gateway.sites.service.words import KINDS as APPLICATIONS
 from gateway.sites.service.words import ROLES as MEMBERS
+from gateway.web.dates import moment
 from gateway.web.words import Text
 
 # Of an import so many are named.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from types import MappingProxyType
 
 from ca.trust import CertificateState
-from enroll.jst import JST
 from enroll.operators.roles import Act, Verdict
 from gateway.web.words import Text, Words
 
-_WEEKDAYS = "月火水木金土日"
 _ASK: Text = (
     "別の運用者に、照会番号を添えてご連絡ください。",
     "Please tell another operator the reference number.",
@@ -445,21 +442,3 @@ def verdict_words(verdict: Verdict) -> tuple[Text, str]:
     if verdict & Verdict.OWN:
         return ("自分の分のみ", "own lines"), "plain"
     return ("－", "no"), "none"
-
-
-def moment(at: int, language: str) -> str:
-    """A moment as the console writes it: 2026年5月1日（金）14:05, or 1 May 2026 (Fri) 14:05.
-
-    In English a line may end before the day of the week, and nowhere else.
-    """
-    when = datetime.fromtimestamp(at, JST)
-    if language == "ja":
-        day = f"{when.year}年{when.month}月{when.day}日（{_WEEKDAYS[when.weekday()]}）"
-        return f"{day}{when:%H:%M}"
-    space = "\N{NO-BREAK SPACE}"
-    return f"{when.day}{space}{when:%b}{space}{when:%Y (%a)}{space}{when:%H:%M}"
-
-
-def day(at: int, language: str) -> str:
-    """The day of a moment, as `moment` writes it."""
-    return moment(at, language).rstrip("0123456789:").rstrip()

@@ -141,7 +141,7 @@ async def _facts(ra: RegistrationAuthority) -> dict[str, tuple[dict[str, Any], d
             name: put.get(value, value) if isinstance(value, str) else value
             for name, value in payload.items()
         }
-        before = await ra.database.read(lambda db, k=kind, p=payload: KINDS[k].before(db, p))  # type: ignore[misc]
+        before = await ra.database.read(lambda db, k=kind, p=payload: KINDS[k].standing(db, ra, p))  # type: ignore[misc]
         found[kind] = (payload, dict(before))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,34 @@ async def test_a_change_in_between_voids_the_proposal(office: Office) -> None:
     found = mail_store.template(look(ra.database), "user_id.txt")
     assert found is not None
     assert found["text"] == OURS + "他"
+
+
+async def test_what_stands_there_is_the_machines_file(office: Office) -> None:
+    """Where nobody has changed a text, the file in `templates/` is in force: it is what a proposal shows as
+    before, what a change is compared with, and another file meanwhile voids the proposal."""
+    served = office.served.ra
+    registrar = await office.admit("registrar", Role.REGISTRAR)
+    approver = await office.admit("approver", Role.APPROVER)
+    own = OURS + "当社より。\n"
+    ra = replace(served, templates=writing.Templates(Path("templates"), {"user_id.txt": own.encode()}))
+    payload = {"template": "user_id", "language": "ja", "text": CHANGED}
+    with pytest.raises(Refusal, match="what stands there already"):
+        await asking.ask(ra, _actor(office, registrar), "template.change", payload | {"text": own})
+    made = await asking.ask(ra, _actor(office, registrar), "template.change", payload, reason="x")
+    assert isinstance(made, asking.Proposed)
+    found = operators.proposal(look(ra.database), made.number)
+    assert found is not None
+    assert found.before == {"text": own}
+    other = replace(served, templates=writing.Templates(Path("templates"), {"user_id.txt": OURS.encode()}))
+    with pytest.raises(Refusal, match=r"void|changed"):
+        await asking.approve(other, _actor(office, approver), made.number)
+    payload["text"] = CHANGED + "二"
+    made = await asking.ask(ra, _actor(office, registrar), "template.change", payload, reason="x")
+    assert isinstance(made, asking.Proposed)
+    await asking.approve(ra, _actor(office, approver), made.number)
+    changed = mail_store.template(look(ra.database), "user_id.txt")
+    assert changed is not None
+    assert changed["text"].strip() == payload["text"].strip()
 
 
 async def test_a_test_goes_to_oneself_alone(office: Office) -> None:

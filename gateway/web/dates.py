@@ -1,0 +1,27 @@
+"""Moments and days as pages write them that are not the manual's (those are `enroll.jst.shown`). Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from enroll.jst import JST
+
+_WEEKDAYS = "月火水木金土日"
+
+
+def moment(at: int, language: str) -> str:
+    """A moment as people write it: 2026年5月1日（金）14:05, or 1 May 2026 (Fri) 14:05.
+
+    In English a line may end before the day of the week, and nowhere else.
+    """
+    when = datetime.fromtimestamp(at, JST)
+    if language == "ja":
+        day = f"{when.year}年{when.month}月{when.day}日（{_WEEKDAYS[when.weekday()]}）"
+        return f"{day}{when:%H:%M}"
+    space = "\N{NO-BREAK SPACE}"
+    return f"{when.day}{space}{when:%b}{space}{when:%Y (%a)}{space}{when:%H:%M}"
+
+
+def day(at: int, language: str) -> str:
+    """The day of a moment, as `moment` writes it."""
+    return moment(at, language).rstrip("0123456789:").rstrip()
