@@ -1,19 +1,10 @@
-"""An operator of each role, with a certificate to import and a passkey that the stand-in signs with."""
+"""An operator of each role, and a second approver: each with a certificate to import and a passkey of the
+stand-in's."""
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from ca.files import read_file, write_private
 from ca.storage import Transaction
@@ -22,21 +13,23 @@ from enroll.operators import store as operators
 from enroll.operators.roles import LABELS, Role
 from enroll.operators.store import Operator, Passkey
 from gateway.demo.people import P12_PASSWORD
-from gateway.demo.standin import LABEL, b64, public_key
+from gateway.demo.standin import LABEL, StandIn, public_key
 from gateway.serving.deployment import Deployment
 
 #: What the demo's issuing CA for operators is called.
 CA = "CORPORATE-PENSION BUSINESS SERVICE OPERATORS CA"
 #: Where their files are.
 FOLDER = "demo-operators"
-_KEYS, _PURPOSE = "demo-passkeys.sealed", "demo stand-in"
+_SEED, _PURPOSE = "demo-passkeys.sealed", "demo stand-in"
 # What each types as a name, and is called.
 _NAMES = {
-    Role.DESK: "madoguchi 窓口 三子",
-    Role.REGISTRAR: "touroku 登録 四郎",
-    Role.APPROVER: "shounin 承認 五子",
-    Role.CA_OFFICER: "ninshou 認証 六郎",
-    Role.AUDITOR: "kansa 監査 七子",
+    "madoguchi 窓口 三子": Role.DESK,
+    "touroku 登録 四郎": Role.REGISTRAR,
+    "shounin 承認 五子": Role.APPROVER,
+    # Of what an approver proposes another one decides.
+    "kettei 決定 八郎": Role.APPROVER,
+    "ninshou 認証 六郎": Role.CA_OFFICER,
+    "kansa 監査 七子": Role.AUDITOR,
 }
 
 
@@ -53,19 +46,18 @@ class DemoOperator:
 
 async def admit(deployment: Deployment) -> tuple[DemoOperator, ...]:
     """Makes them, with their files and the stand-in's keys."""
-    ra, keys = deployment.ra, dict[str, str]()
+    ra, stand_in = deployment.ra, StandIn(secrets.token_bytes(32))
     found = []
-    for role, called in _NAMES.items():
+    for called, role in _NAMES.items():
         name, _, display = called.partition(" ")
         at = ra.now()
         new = Operator(
             0, name, display, "person", (role,), f"{name}@example.jp", "", secrets.token_hex(16), at, "demo"
         )
-        key, credential = ec.generate_private_key(ec.SECP256R1()), b64(secrets.token_bytes(16))
+        credential = stand_in.another()
+        key = public_key(stand_in.key_of(credential))
 
-        def add(
-            db: Transaction, new: Operator = new, made: tuple[str, bytes] = (credential, public_key(key))
-        ) -> None:
+        def add(db: Transaction, new: Operator = new, made: tuple[str, bytes] = (credential, key)) -> None:
             added = operators.add(db, new)
             assert added is not None
             operators.add_passkey(db, Passkey(made[0], added.number, made[1], 0, LABEL, new.added_at))
@@ -76,21 +68,16 @@ async def admit(deployment: Deployment) -> tuple[DemoOperator, ...]:
         file = deployment.data / FOLDER / f"{name}.p12"
         file.parent.mkdir(exist_ok=True)
         write_private(file, issued.p12)
-        keys[credential] = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         found.append(
             DemoOperator(
                 name, role.value, f"{display}, {LABELS[role][1]}", str(file.absolute()), P12_PASSWORD
             )
         )
-    write_private(deployment.data / _KEYS, ra.vault.seal(_PURPOSE, json.dumps(keys).encode()))
+    write_private(deployment.data / _SEED, ra.vault.seal(_PURPOSE, stand_in.seed))
     return tuple(found)
 
 
-def stand_in_keys(deployment: Deployment) -> Mapping[str, ec.EllipticCurvePrivateKey]:
-    """The keys of the passkeys that the stand-in has, by their identifiers."""
-    sealed, found = read_file(deployment.data / _KEYS, "demo's passkeys"), {}
-    for credential, pem in json.loads(deployment.ra.vault.open(_PURPOSE, sealed)).items():
-        key = load_pem_private_key(pem.encode(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        found[credential] = key
-    return found
+def stand_in_of(deployment: Deployment) -> StandIn:
+    """What stands in for their authenticators."""
+    sealed = read_file(deployment.data / _SEED, "demo's passkeys")
+    return StandIn(deployment.ra.vault.open(_PURPOSE, sealed))

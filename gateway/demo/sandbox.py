@@ -108,7 +108,7 @@ async def _demo(
         clock = deployment.ra.clock
         assert isinstance(clock, OffsetClock)
         start_log("warning")
-        keys = operators.stand_in_keys(deployment) if sandbox.operators else {}
+        stand_in = operators.stand_in_of(deployment) if sandbox.operators else None
         if busy and sandbox.operators:
             # Of a demo that goes when it ends: in one that is kept it would go on whenever that is served.
             await importing.begin(deployment)
@@ -128,7 +128,7 @@ async def _demo(
                 plain=(plain,),
                 extra={
                     Role.MAILBOX: lambda gate: mailbox(gate, deployment, clock),
-                    Role.CONSOLE: lambda gate: standin.application(gate, keys),
+                    Role.CONSOLE: lambda gate: standin.application(gate, stand_in),
                 },
             )
         finally:

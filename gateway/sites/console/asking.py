@@ -7,8 +7,8 @@ import logging
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -39,10 +39,19 @@ _KEPT = "kept form"
 # Seconds for which a form that was sent without a session can be sent again, and the most of it.
 _KEPT_FOR, _KEPT_MOST = 8 * 3_600, 40_000
 
-#: What answers for an authenticator: party, passkey, challenge -> what a browser would have sent. A demo puts
-#: it there (`gateway.demo`), and nothing else does.
-StandIn = Callable[[Party, Passkey, str], str]
-STAND_IN: web.AppKey[Any] = web.AppKey("stand-in", object)
+
+class StandIn(Protocol):
+    """What answers for an authenticator, as a browser would have sent it. A demo puts it there
+    (`gateway.demo`), and nothing else does."""
+
+    def used(self, party: Party, known: Sequence[Passkey], challenge: str) -> str:
+        """Of one of the passkeys that it stands for; "" where there is none."""
+
+    def made(self, party: Party, challenge: str) -> str:
+        """Of a passkey that it makes."""
+
+
+STAND_IN: web.AppKey[StandIn] = web.AppKey("stand-in", StandIn)
 
 
 class Nobody(Exception):
@@ -124,8 +133,8 @@ async def answered(
     except Refusal:
         return None, {}, "throttled"
     answer = fields.get("answer", "")
-    if fields.get("stand_in") and STAND_IN in request.app and known:
-        answer = request.app[STAND_IN](party_of(gate), known[0], fields.get("challenge", ""))
+    if fields.get("stand_in") and STAND_IN in request.app:
+        answer = request.app[STAND_IN].used(party_of(gate), known, fields.get("challenge", ""))
     challenge = challenge_in(answer)
     facts = await challenges.take(ra, challenge, operator.identity, peer.fingerprint, purpose)
     if facts is None:

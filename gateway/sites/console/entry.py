@@ -18,6 +18,7 @@ from gateway.sites.console.asking import (
     FOR_LOGIN,
     LOGIN,
     SITE,
+    STAND_IN,
     Nobody,
     answered,
     at_the_door,
@@ -153,6 +154,7 @@ async def _passkey_form(
         step="passkey",
         code=code,
         label=browser_of(request.headers).name,
+        challenge=challenge,
         options=to_make(party_of(gate), operator, challenge, known),
     )
 
@@ -194,6 +196,8 @@ async def new_passkey(
 ) -> tuple[Passkey | None, str]:
     """What a browser made for a challenge of ours; or None and the word for what was wrong."""
     gate, answer = request.app[GATE], fields.get("answer", "")
+    if fields.get("stand_in") and STAND_IN in request.app:
+        answer = request.app[STAND_IN].made(party_of(gate), fields.get("challenge", ""))
     challenge = challenge_in(answer)
     if await challenges.take(gate.ra, challenge, operator.identity, fingerprint, purpose) is None:
         return None, "late"

@@ -67,6 +67,7 @@ async def another(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         "another.html",
         visitor,
         label=browser_of(request.headers).name,
+        challenge=challenge,
         options=to_make(party_of(request.app[GATE]), visitor.operator, challenge, known),
     )
 

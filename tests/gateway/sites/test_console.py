@@ -6,12 +6,14 @@ import json
 import re
 import secrets
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import ca.store
@@ -30,6 +32,7 @@ from enroll.operators.states import State
 from enroll.operators.store import Operator
 from enroll.people import csvfile, register
 from enroll.refusals import Refusal
+from gateway.demo import standin
 from gateway.demo.standin import b64, client_data, public_key, signed
 from gateway.edge.tls import ClientCertificate
 from gateway.sites import console
@@ -180,20 +183,28 @@ async def visited(person: Person, path: str = "/me") -> int:
     return page.status if page.path == path else 0
 
 
-@pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+@asynccontextmanager
+async def opened_office(
+    tmp_path: Path, application: Callable[[context.Gate], web.Application] = console.application
+) -> AsyncIterator[Office]:
     async with open_office(tmp_path, webhook_hosts=("hooks.example.jp",)) as opened:
         ra = next_generation(opened, "Operators CA", active=False, audience=Audience.OPERATORS)
         async with serve(
             ra,
             tmp_path,
             context.Role.CONSOLE,
-            console.application,
+            application,
             ClientCertificate.REQUIRE,
             refused=console.refused,
             audience=Audience.OPERATORS,
         ) as served:
             yield Office(served)
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    async with opened_office(tmp_path) as opened:
+        yield opened
 
 
 # -- the door --------------------------------------------------------------------------------------------
@@ -914,6 +925,29 @@ async def test_no_stand_in_outside_the_demo(office: Office) -> None:
     assert ("代用品" in page.html, STAND_IN in console.application(office.served.gate)) == (False, False)
     fields = {"stand_in": "1", "challenge": options_of(page)["challenge"]}
     assert (await one.at.post("/login", fields)).path == "/login"
+
+
+async def test_the_demos_stand_in_makes_passkeys_and_uses_its_own(tmp_path: Path) -> None:
+    """Whoever has a code and no authenticator gets in at a demo, says so on each page, and adds another one;
+    it answers for its own alone: not for a browser's, nor does one with another seed."""
+    stand_in = standin.StandIn(bytes(32))
+    async with opened_office(tmp_path, lambda gate: standin.application(gate, stand_in)) as office:
+        one = await office.admit("officer", Role.CA_OFFICER, enrolled=False)
+        page = await one.at.post("/enrol", {"code": one.code})
+        assert "デモだけにある" in page.main.text
+        fields = {
+            each.attributes["name"]: each.attributes.get("value", "") for each in page.main.all("input")
+        }
+        page = await one.at.post("/enrol/passkey", {**fields, "stand_in": "1"})
+        assert (page.path, "パスキーを登録しました" in page.main.text) == ("/login", True)
+        sent = {"stand_in": "1", "challenge": options_of(page)["challenge"]}
+        assert (await one.at.post("/login", sent)).path == "/"
+        party = party_of(office.served.gate)
+        (mine,) = operators.passkeys(look(office.served.ra.database), one.operator.number)
+        foreign = replace(mine, credential_id=b64(bytes(16)))
+        assert stand_in.used(party, [foreign], "x") == ""
+        assert json.loads(stand_in.used(party, [foreign, mine], "x"))["id"] == mine.credential_id
+        assert standin.StandIn(b"other" * 6).used(party, [mine], "x") == ""
 
 
 async def test_both_languages(office: Office) -> None:
