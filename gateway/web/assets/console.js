@@ -1,7 +1,12 @@
 // The key "/" leads to the search box, unless somebody types, or has turned it off on the page of their own account
-// (WCAG 2.2, 2.1.4).
+// (WCAG 2.2, 2.1.4). The menu is closed on a phone until somebody opens it; without a script it stands open.
 "use strict";
 (() => {
+  const menu = document.querySelector(".head .menu");
+  const narrow = matchMedia("(max-width: 40rem)");
+  const fold = () => menu && (menu.open = !narrow.matches);
+  fold();
+  narrow.addEventListener("change", fold);
   const kept = "sekisho.slash";
   const find = document.getElementById("find");
   const choice = document.getElementById("slash");

@@ -17,6 +17,7 @@ from gateway.sites import renewal as site_module
 from gateway.sites.service import application as service_application
 from gateway.web import pages
 from gateway.web.context import Role
+from gateway.web.dates import moment
 from gateway.web.words import NOT_AVAILABLE_JA
 from tests.datadirs import (
     Letter,
@@ -432,10 +433,10 @@ async def test_too_early(scene):
     clock_of(scene.ra).set(scene.not_after_at - 40 * DAY)
     for page in (await scene.visitor.get("/application"), await scene.visitor.post("/application")):
         assert (page.status, page.h1) == (403, "まだ更新期間ではありません")
-        first = shown(renewal.renewable_from(scene.not_after_at, scene.ra))
+        first = moment(renewal.renewable_from(scene.not_after_at, scene.ra), "ja")
         assert f"更新できる日時：{first}" in page.main.lines
         assert page.main.table()[0] == ["発行先（コモンネーム）", CN]
-        assert page.main.table()[3] == ["有効期限", shown(scene.not_after_at)]
+        assert page.main.table()[3] == ["有効期限", moment(scene.not_after_at, "ja")]
         assert "シリアル番号（先頭8桁）がメールと同じものを選択しなおしてください。" in page.main.text
         links = {each.text: each.attributes["href"] for each in page.main.all("a")}
         assert re.fullmatch(r"https://[0-9a-f]{16}\.again\.test:\d+/", links["証明書を選択しなおす"])
