@@ -341,7 +341,8 @@ async def test_letters_that_are_held_back_are_let_go(office: Office) -> None:
     ra = office.served.ra
     await admit(ra)
     await admit(ra, "K22222222")
-    await ra.database.write(lambda db: mail_store.hold_back(db, 0, ra.now()))
+    for user_id in (USER, "K22222222"):
+        await ra.database.write(lambda db, whose=user_id: mail_store.hold_back(db, whose, ra.now()))  # type: ignore[misc]
     desk, auditor = await office.admit("desk", Role.DESK), await office.admit("kansa", Role.AUDITOR)
     page = await desk.at.get("/letters?state=held")
     assert len(numbers(page)) == 4
