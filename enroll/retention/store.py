@@ -156,7 +156,9 @@ def empty_user(db: Transaction, user_id: str, at: int) -> None:
 
 def _emptied(db: Transaction, kept: Kept, where: str, values: Mapping[str, Any], at: int) -> int:
     columns = ", ".join((f"{kept.number} AS number", *kept.documents))
-    rows = db.rows(f"SELECT {columns} FROM {kept.table} WHERE erased_at IS NULL AND {where}", dict(values))
+    rows = db.rows(
+        f"SELECT {columns} FROM {kept.table} WHERE erased_at IS NULL AND {where}{ALONE}", dict(values)
+    )
     blank: Callable[[str | None], str | None] = lambda text: text and _written(blanked(json.loads(text)))  # noqa: E731
     sets = ", ".join((*(f"{each} = :{each}" for each in kept.documents), *filter(None, [kept.emptied])))
     for row in rows:
