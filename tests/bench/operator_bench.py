@@ -132,6 +132,9 @@ def listed(data: Path, certificates: int) -> Iterator[dict[str, Any]]:
     ):
         yield measure(data, *words)
         yield measure(data, *words, "--json")
+    # Without a row first: what is more than that the rows take.
+    for words in (("--filter", "state=revoked"), (), ("--format", "jsonl")):
+        yield measure(data, "export", "certificates", *words)
     yield measure(data, "audit", "show", "--subject", "K00000001", "--json")
     yield measure(data, "user", "show", "K00000001", "--json")
 
