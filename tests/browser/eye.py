@@ -57,7 +57,8 @@ _SAID = """() => {
     const { parentElement: around, textContent: text } = texts.currentNode;
     const skipped = around.closest('[lang=en], code, pre, textarea, script, .number');
     if (skipped || !around.checkVisibility()) continue;
-    english.push(...(text.match(/[A-Za-z]{2,}(?:[ ,;:]+[A-Za-z]{2,}){3,}/g) ?? []));
+    const sentences = text.match(/[A-Za-z]{2,}(?:[ ,;:]+[A-Za-z]{2,}){3,}/g) ?? [];
+    english.push(...sentences.filter((each) => /[a-z]/.test(each))); // In capitals: the name of a CA.
   }
   return [lang, document.body.innerText, english];
 }"""
