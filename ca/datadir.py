@@ -7,6 +7,7 @@ ca/root.crl                   the root's revocation list
 ca/cross.pem                  by which other roots vouch for it, if any do
 ca/issuing-<id>.{pem,key}     one per issuing CA, each key sealed for itself
 servers/ca.{pem,key}          the local CA for our own hosts, with no tie to the client root
+window/                       keys that end (`ca.epochs`), in no backup
 """
 
 from __future__ import annotations

@@ -156,6 +156,27 @@ _OWNER = """
         identifier TEXT NOT NULL
     )
 """
+# Periods whose keys are in files (ca.epochs), by the names of those. `used_at`: every node has had the time
+# to get the key. `retired_at`: nothing is sealed under it any more; soon the key is destroyed, then the row.
+_EPOCHS = """
+    CREATE TABLE epochs (
+        number IDENTITY,
+        name BLOB NOT NULL UNIQUE,
+        begun_at INTEGER NOT NULL,
+        used_at INTEGER,
+        retired_at INTEGER
+    )
+"""
+# Nodes that ask for the key of an epoch, by the public half of one that is drawn for that, and what they get.
+_EPOCH_ASKS = """
+    CREATE TABLE epoch_asks (
+        public BLOB PRIMARY KEY,
+        epoch BLOB NOT NULL,
+        tag BLOB NOT NULL,
+        asked_at INTEGER NOT NULL,
+        wrapped BLOB
+    )
+"""
 
 SCHEMA = Schema(
     "ca",
@@ -200,6 +221,8 @@ SCHEMA = Schema(
                 _RESPONDERS,
                 _GENERATIONS,
                 _CA_WARNINGS,
+                _EPOCHS,
+                _EPOCH_ASKS,
                 _JOURNALS,
                 _OWNER,
             ),

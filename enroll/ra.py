@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ca.authority import Authority
 from ca.clock import Clock
+from ca.epochs import Epochs
 from ca.sealing import Vault
 from ca.storage import Storage
 from ca.workers import KeyStock, Workers
@@ -21,6 +22,8 @@ class RegistrationAuthority:
     database: Storage
     clock: Clock
     vault: Vault
+    #: Seals what may be opened for a while only.
+    epochs: Epochs
     authority: Authority
     workers: Workers
     #: Keys for people's certificates, made in advance; its kind is the setting ``person_key``.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 
+from ca.epochs.tending import tend
 from ca.storage import Transaction
 from enroll import generations, repeats, store, timekeeping
 from enroll.hooks import outbox
@@ -73,7 +74,8 @@ async def tick(ra: RegistrationAuthority) -> None:
     await generations.begin_due(ra)
     await issuance.recover(ra, ra.now() - _STUCK_SECONDS)
     await close_overdue(ra)
-    # E1: a key that was wiped, here or by a login, is in no copy of the files either.
+    # E1: what was wiped, here or by a login, opens to nobody, in whatever copy, and is in no file of ours.
+    await tend(ra.epochs, ra.database, ra.now())
     await ra.workers.run_in_thread(ra.database.scrub)
     await end_renewed(ra)
     await asking.expire(ra)

@@ -193,6 +193,7 @@ CREATE TABLE mails (
 );
 CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
     WHERE state = 'queued' AND held_at IS NULL;
+CREATE INDEX mails_sealed ON mails(cause) WHERE sealed_body IS NOT NULL;
 CREATE INDEX mails_in_batch ON mails(batch) WHERE batch IS NOT NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';
 CREATE INDEX mails_failed ON mails(queued_at, channel, sent_at, state, kind) WHERE state = 'failed';

@@ -15,6 +15,7 @@ from typing import Any
 
 from ca import datadir
 from ca.clock import ManualClock
+from ca.epochs import Epochs
 from ca.generations import store as written
 from ca.generations.states import Row
 from ca.profiles import Audience
@@ -39,6 +40,7 @@ from enroll.repeats.schema import SCHEMA as REPEATS
 from enroll.schema import SCHEMA as ENROLL
 from enroll.settings import Settings
 from gateway.serving import recovery
+from gateway.serving.deployment import SEALED
 from gateway.web.schema import SCHEMA as GATEWAY
 from tests.cheaply import cheap_passwords, with_few_rounds
 from tests.engines import on_engine
@@ -120,6 +122,7 @@ async def open_office(
             database,
             ManualClock(at),
             opened.vault,
+            Epochs(data, opened.vault, SEALED),
             opened.authority,
             workers,
             keys,
@@ -127,6 +130,7 @@ async def open_office(
         )
         if compare:
             recovery.bring_level(data, kept, ra)
+        ra.epochs.ensure(database, at)
         # As a server does when it starts: from here on time passes, and the clock agrees with it.
         await timekeeping.tick(ra)
         with cheap_passwords():

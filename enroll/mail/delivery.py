@@ -15,6 +15,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any
 
+from ca.epochs import LostKey
 from ca.storage import Transaction
 from enroll import noticing, store, timekeeping
 from enroll.jst import JST, shown
@@ -160,12 +161,16 @@ async def _deliver(
     """Whether the letter was taken. ``proven``: the one before it was, by the same connection."""
     keeping = asyncio.create_task(_keep(ra, row, beat))
     try:
-        letter = writing.opened(row, ra.vault)
+        letter = writing.opened(row, ra.epochs)
         message = compose(letter, ra.settings.mail_from)
         result = await session.send(message, letter, return_path(ra))
     except Refused as error:
         refused = error
         await ra.database.write(lambda db: _settle(db, ra, row, refused, proven))
+        return False
+    except LostKey:
+        log.error("letter %d cannot be sent: %s", row["id"], writing.LOST)
+        await ra.database.write(lambda db: queue.refused(db, row, ra.now(), writing.LOST))
         return False
     except Exception as error:
         # One letter that cannot be written must not keep those behind it. The message may quote it.

@@ -220,7 +220,7 @@ def ca_ending(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: in
         },
         templates=writing.in_force(db, ra.templates),
     )
-    return writing.queue(db, ra.vault, letter, at, pace=PACE["ca_ending"])
+    return writing.queue(db, ra.epochs, letter, at, pace=PACE["ca_ending"])
 
 
 def operator_code(
@@ -312,7 +312,7 @@ def _to_operator(
         templates=writing.in_force(db, ra.templates),
         language=language,
     )
-    writing.queue(db, ra.vault, letter, at, pace=PACE[kind])
+    writing.queue(db, ra.epochs, letter, at, pace=PACE[kind])
 
 
 def _send(
@@ -340,7 +340,7 @@ def _send(
         templates=writing.in_force(db, ra.templates),
         language=to.language,
     )
-    return writing.queue(db, ra.vault, letter, at, pace=PACE[kind], again=again)
+    return writing.queue(db, ra.epochs, letter, at, pace=PACE[kind], again=again)
 
 
 def cause_of_notice(kind: writing.Kind, source: Enrollment) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ca.epochs import Place
 from ca.storage import LOOK, UNTAKEN, Row, Transaction, Values, inserting
 from enroll.mail.states import Pace
 
 Channel = Literal["mail", "postcard"]
 #: A row of the table ``mails``, as its taker was given it.
 Letter = dict[str, Any]
+
+#: What a letter says, passwords and all, until it has left.
+BODY = Place("mails", "cause", "sealed_body")
 
 #: A letter that is being sent belongs to its process for this long, in seconds, and longer if renewed.
 LEASE = 120

@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from ca.epochs import Epochs, LostKey
 from ca.errors import ConfigError
 from ca.files import Snapshot
-from ca.sealing import Vault
 from ca.storage import Transaction
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import store
@@ -69,8 +69,11 @@ PARTS = ("greeting", "signature")
 #: Values that only the recipient may read; operators see them masked.
 SECRETS = frozenset({"issue_password", "login_password", "code"})
 MASK = "＊＊＊＊＊＊＊＊"
-
-_PURPOSE = "mail"
+#: What is said of a letter whose secrets cannot be had any more. It waits all the same: a key may come back.
+LOST = (
+    "the key of its passwords is not here (docs/operations/recovery.md): a reissue, sekisho user "
+    "reset-password or sekisho operator code sends another letter"
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,9 @@ def write_letter(
     return Letter(cause, kind, channel, user_id, request_id, recipient, subject, body, shown)
 
 
-def queue(db: Transaction, vault: Vault, letter: Letter, at: int, *, pace: Pace, again: bool = False) -> bool:
+def queue(
+    db: Transaction, epochs: Epochs, letter: Letter, at: int, *, pace: Pace, again: bool = False
+) -> bool:
     """Queues a letter; False when its cause has had one already.
 
     ``again``: a letter of its cause that failed or was cancelled, and never left, is queued once more, as it
@@ -173,7 +178,7 @@ def queue(db: Transaction, vault: Vault, letter: Letter, at: int, *, pace: Pace,
         "recipient": letter.recipient,
         "subject": letter.subject,
         "shown_body": letter.shown_body,
-        "sealed_body": vault.seal(_PURPOSE, letter.body.encode()),
+        "sealed_body": epochs.seal(db, store.BODY, letter.cause, letter.body.encode()),
         "state": "queued",
         "next_attempt_at": at,
         "created_at": at,
@@ -182,8 +187,9 @@ def queue(db: Transaction, vault: Vault, letter: Letter, at: int, *, pace: Pace,
     return store.add(db, values, again=again)
 
 
-def opened(row: Mapping[str, Any], vault: Vault) -> Queued:
-    """A letter of the queue, for delivery. BrokenSeal if it is none of this data directory's."""
+def opened(row: Mapping[str, Any], epochs: Epochs) -> Queued:
+    """A letter of the queue, for delivery. BrokenSeal if it is none of this data directory's, LostKey where
+    the secrets that it tells cannot be had any more."""
     names = (
         "id",
         "kind",
@@ -195,9 +201,14 @@ def opened(row: Mapping[str, Any], vault: Vault) -> Queued:
         "attempts",
         "created_at",
     )
-    return Queued(
-        **{name: row[name] for name in names}, body=vault.open(_PURPOSE, row["sealed_body"]).decode()
-    )
+    try:
+        body = epochs.open(store.BODY, row["cause"], row["sealed_body"]).decode()
+    except LostKey:
+        # What operators see of a letter without secrets is all of it.
+        if MASK in row["shown_body"]:
+            raise
+        body = row["shown_body"]
+    return Queued(**{name: row[name] for name in names}, body=body)
 
 
 def read_templates(directory: Path, files: Snapshot | None = None) -> Templates | None:

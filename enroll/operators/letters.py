@@ -311,4 +311,4 @@ def _queue(
         body=letter["shown_body"],
         shown_body=letter["shown_body"],
     )
-    return writing.queue(db, ra.vault, again, at, pace=pace)
+    return writing.queue(db, ra.epochs, again, at, pace=pace)

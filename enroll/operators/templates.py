@@ -172,7 +172,7 @@ async def test(ra: RegistrationAuthority, actor: Actor, template: str, language:
             body=body,
             shown_body=body,
         )
-        if not writing.queue(db, ra.vault, letter, at, pace=Pace.AT_ONCE):
+        if not writing.queue(db, ra.epochs, letter, at, pace=Pace.AT_ONCE):
             raise Refusal(
                 "throttled", field="template", detail="one test letter a minute: wait, and try again"
             )

@@ -115,7 +115,7 @@ async def fetch(ra: RegistrationAuthority, actor: Actor, number: int, *, reason:
         store.audit(db, at, by.name, act, str(number), cards=found.cards, **told)
         return sealed
 
-    return keeping.opened(ra, await ra.database.write(work))
+    return keeping.opened(ra, number, await ra.database.write(work))
 
 
 async def printed(ra: RegistrationAuthority, actor: Actor, number: int) -> Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ca.epochs import LostKey
 from ca.storage import Transaction
 from enroll import store
 from enroll.jobs import store as jobs
@@ -18,7 +19,6 @@ from enroll.settings import DAY
 
 #: Seconds that a PDF is kept for whoever prints it.
 KEPT = 7 * DAY
-_PURPOSE = "postcards"
 _SCHEDULER = "scheduler"
 
 
@@ -52,7 +52,7 @@ def cards_of(db: Transaction, ra: RegistrationAuthority, letters: Sequence[int])
         if not postal.complete:
             nowhere.append(f"{user.user_id} {user.name} ({organisation.policy_number})")
             continue
-        words = writing.opened(row, ra.vault)
+        words = writing.opened(row, ra.epochs)
         whose = organisation.name if at_organisation else ""
         found.append(
             Card(user.user_id, words.recipient, postal, whose, words.subject, words.body, user.language)
@@ -65,13 +65,17 @@ def cards_of(db: Transaction, ra: RegistrationAuthority, letters: Sequence[int])
 
 def keep(db: Transaction, ra: RegistrationAuthority, number: int, pdf: bytes) -> None:
     """Keeps the PDF of a batch that was being made. Refusal("conflict") for one that was cancelled."""
-    if not postcards.drawn(db, number, ra.vault.seal(_PURPOSE, pdf), ra.now()):
+    if not postcards.drawn(db, number, ra.epochs.seal(db, postcards.PDF, number, pdf), ra.now()):
         raise Refusal("conflict", field="postcards", detail=f"batch {number} is not being made any more")
 
 
-def opened(ra: RegistrationAuthority, sealed: bytes) -> bytes:
-    """A PDF that was kept."""
-    return ra.vault.open(_PURPOSE, sealed)
+def opened(ra: RegistrationAuthority, number: int, sealed: bytes) -> bytes:
+    """A batch's PDF that was kept. Refusal("conflict") where its key is lost."""
+    try:
+        return ra.epochs.open(postcards.PDF, number, sealed)
+    except LostKey:
+        detail = f"batch {number} was made before the database was put back; cancel it, and make another one"
+        raise Refusal("conflict", field="postcards", detail=detail) from None
 
 
 def cancel(db: Transaction, ra: RegistrationAuthority, number: int, by: str, **told: str) -> bool:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ca.epochs import Place
 from ca.storage import LOOK, Row, Transaction
 from enroll.postcards.states import Event, State, after, before
 
 Db = Transaction
+
+#: A batch's PDF, passwords and all.
+PDF = Place("postcard_batches", "number", "sealed_pdf")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ca.epochs import LostKey
 from ca.storage import Transaction
 from enroll.around import Around, with_storage
 from enroll.ra import RegistrationAuthority
@@ -25,7 +26,6 @@ from enroll.settings import DAY
 KEPT = DAY
 #: After so many seconds whoever was at it is believed to be gone.
 GONE = 60
-_PURPOSE = "repeated answers"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ async def claim(ra: RegistrationAuthority, account: int, key: str, digest: str) 
     if found.digest != digest:
         raise AnotherBody
     if found.answer is not None:
-        return Before(ra.vault.open(_PURPOSE, found.answer))
+        return Before(_told(ra, found.claim, found.answer))
     if found is not wanted:
         raise InFlight(max(1, min(GONE, found.claimed_at + GONE - ra.now())))
     return wanted
@@ -108,8 +108,17 @@ def wipe(db: Transaction, at: int) -> None:
     store.drop_before(db, at - KEPT - GONE)
 
 
+def _told(ra: RegistrationAuthority, claim: str, answer: bytes) -> bytes:
+    try:
+        return ra.epochs.open(store.ANSWER, claim, answer)
+    except LostKey:
+        # Never done a second time, although nobody can say any more what came of it.
+        detail = "it was answered before the database was put back from a copy: look up what there is"
+        raise Refusal("conflict", field="idempotency_key", detail=detail) from None
+
+
 def _finish(db: Transaction, ra: RegistrationAuthority, claimed: Repeat, answer: bytes) -> None:
-    if not store.finish(db, claimed, ra.vault.seal(_PURPOSE, answer)):
+    if not store.finish(db, claimed, ra.epochs.seal(db, store.ANSWER, claimed.claim, answer)):
         raise Refusal(
             "conflict", field="idempotency_key", detail="another request has taken this one's place"
         )

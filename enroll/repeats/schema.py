@@ -10,7 +10,7 @@ _REPEATS = (
         account INTEGER NOT NULL,              -- number of the operator who asks: keys are an account's own
         key TEXT NOT NULL,                     -- as it was sent
         digest TEXT NOT NULL,                  -- SHA-256 of what was asked for
-        claim TEXT NOT NULL,                   -- of whoever is at it, drawn
+        claim TEXT NOT NULL UNIQUE,            -- of whoever is at it, drawn
         claimed_at INTEGER NOT NULL,
         answer BLOB,                           -- sealed; NULL: still at it
         PRIMARY KEY (account, key)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ca.epochs import Place
 from ca.storage import Transaction
 
 Db = Transaction
+
+#: What is answered again, which may tell a secret.
+ANSWER = Place("repeats", "claim", "answer")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 
 import ca.store
 from ca import cross
+from ca.epochs import LostKey, Place
 from ca.errors import Unacceptable
 from ca.keys import spki_of_own
 from ca.pkcs12 import ENTROPY_BYTES, MAX_PASSWORD, assemble
@@ -32,7 +33,7 @@ from enroll import store, timekeeping
 from enroll.jst import shown_day
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
-from enroll.requests import planning, profiles, succession
+from enroll.requests import planning, profiles, succession, window
 from enroll.requests.enrollment import (
     CESSATION,
     KEY_COMPROMISE,
@@ -42,9 +43,9 @@ from enroll.requests.enrollment import (
     advance,
     fetchable,
     overdue,
-    why_over,
 )
 from enroll.requests.states import ENDED, WAITING, Event, State
+from enroll.requests.store import FILE, KEY
 from enroll.requests.transitions import end_certificate, hold_certificate, perform, record
 
 log = logging.getLogger("sekisho.issuance")
@@ -52,8 +53,6 @@ log = logging.getLogger("sekisho.issuance")
 Format = Literal["standard", "compatible"]
 
 _P12_PASSWORD = re.compile(r"[0-9A-Za-z]+")
-_KEY_PURPOSE = "user-key"
-_P12_PURPOSE = "p12"
 _SIGNER = "issuance"
 # Why a certificate is revoked as soon as it is there, by how its request ended meanwhile.
 _ENDED_BY = {State.SUPERSEDED: SUPERSEDED, State.REVOKED: KEY_COMPROMISE}
@@ -94,10 +93,7 @@ async def submit(ra: RegistrationAuthority, request_id: str, *, actor: str) -> E
         return enrollment
     key = await ra.keys.take(kinds)
     public = spki_of_own(key)
-    sealed = ra.vault.seal(_KEY_PURPOSE, key)
-    return await ra.database.write(
-        lambda db: begin(db, ra, request_id, public, names, actor=actor, sealed_key=sealed)
-    )
+    return await ra.database.write(lambda db: begin(db, ra, request_id, public, names, actor=actor, key=key))
 
 
 def begin(
@@ -108,9 +104,9 @@ def begin(
     names: tuple[str, ...],
     *,
     actor: str,
-    sealed_key: bytes | None = None,
+    key: bytes | None = None,
 ) -> Enrollment:
-    """Inside a transaction: records the serial and moves to 証明書生成中, once.
+    """Inside a transaction: records the serial, and the key sealed, and moves to 証明書生成中, once.
 
     Of several racers the first one's key counts; the others get the enrollment as it is.
     """
@@ -121,7 +117,8 @@ def begin(
     if before.state not in WAITING:
         return _continuing(db, ra, before)
     by_another = before.kind == "renewal" and succession.on_a_page(db, before)
-    to = replace(before, door="page", sealed_key=sealed_key, by_another=int(by_another))
+    sealed = None if key is None else ra.epochs.seal(db, KEY, request_id, key)
+    to = replace(before, door="page", sealed_key=sealed, by_another=int(by_another))
     to = replace(to, profile=profiles.of_submission(db, ra, before))
     try:
         return _reserve(db, ra, before, to, spki_der, names, actor).enrollment
@@ -300,7 +297,7 @@ async def prepare_download(
     """
     at = ra.now()
     enrollment, certificate, sealed, der = await ra.database.read(lambda db: _to_pack(db, ra, request_id, at))
-    key = ra.vault.open(_KEY_PURPOSE, sealed)
+    key = _opened(ra, KEY, request_id, sealed)
     leaf, *chain = ra.authority.chain_der(der)
     chain += cross.chosen(ra.authority.crosses, ra.settings.cross_certificates, at)
     # Portable in every reader: ASCII, the common name and the last day.
@@ -309,25 +306,26 @@ async def prepare_download(
         assemble, key, leaf, chain, password, form, friendly, os.urandom(ENTROPY_BYTES)
     )
     token = secrets.token_urlsafe(32)
-    ticket = store.Ticket(
-        token_hash=token_hash(token),
-        request_id=request_id,
-        # With its last day, so that a renewed file is not taken for the one before it.
-        filename=f"{enrollment.common_name}_{shown_day(certificate.not_after_at).replace('.', '')}.p12",
-        sealed_p12=ra.vault.seal(_P12_PURPOSE, content),
-        created_at=at,
-        expires_at=at + ra.settings.ticket_seconds,
-    )
+    hashed = token_hash(token)
 
     def work(db: Transaction) -> None:
         check_no_theft(db, enrollment.user_id)
         # The key may have been wiped while the file was built: then nothing of it is kept either (E1).
         now = _reread(db, request_id)
-        if not fetchable(now, ra.now(), ra.settings):
+        if not window.is_open(ra, now):
             timekeeping.check(ra, db)
             raise _over(now, ra, "the pick-up window has closed meanwhile")
         # Only the newest password counts: the earlier button stops working.
         store.drop_tickets(db, request_id)
+        ticket = store.Ticket(
+            token_hash=hashed,
+            request_id=request_id,
+            # With its last day, so that a renewed file is not taken for the one before it.
+            filename=f"{enrollment.common_name}_{shown_day(certificate.not_after_at).replace('.', '')}.p12",
+            sealed_p12=ra.epochs.seal(db, FILE, hashed, content),
+            created_at=at,
+            expires_at=at + ra.settings.ticket_seconds,
+        )
         store.add_ticket(db, ticket)
         store.audit(db, at, actor, "p12.built", request_id, format=form)
 
@@ -339,7 +337,14 @@ async def download(ra: RegistrationAuthority, token: str, request_id: str, *, ac
     """Hands over a built PKCS#12. Fetching the same one again within its time does not count twice."""
     hashed = token_hash(token)
     ticket = await ra.database.write(lambda db: _fetch(db, ra, hashed, request_id, actor))
-    return Download(ticket.filename, ra.vault.open(_P12_PURPOSE, ticket.sealed_p12))
+    return Download(ticket.filename, _opened(ra, FILE, hashed, ticket.sealed_p12))
+
+
+def _opened(ra: RegistrationAuthority, place: Place, record: str, sealed: bytes) -> bytes:
+    try:
+        return ra.epochs.open(place, record, sealed)
+    except LostKey as lost:
+        raise Refusal("not_available", detail=f"the key is lost of {lost}", reason=window.LOST) from None
 
 
 def check_entitled(db: Transaction, user_id: str) -> None:
@@ -377,7 +382,7 @@ def _to_pack(
     check_no_theft(db, enrollment.user_id)
     if enrollment.sealed_key is None or enrollment.serial is None:
         raise _over(enrollment, ra, "no key is held for this request")
-    if not fetchable(enrollment, at, ra.settings) or not entitled(db, enrollment.user_id):
+    if not window.is_open(ra, enrollment) or not entitled(db, enrollment.user_id):
         timekeeping.check(ra, db)
         raise _over(enrollment, ra, "the pick-up window is over or the downloads are used up")
     certificate = ca.store.find_by_serial(db, enrollment.serial)
@@ -419,7 +424,7 @@ def _continuing(db: Transaction, ra: RegistrationAuthority, enrollment: Enrollme
     """What a later Submit gets: the work of the first, as long as there is something to get."""
     if enrollment.state in ENDED:
         raise _over(enrollment, ra, f"the request is {enrollment.state}")
-    if enrollment.state is not State.PROCESSING and not fetchable(enrollment, ra.now(), ra.settings):
+    if enrollment.state is not State.PROCESSING and not window.is_open(ra, enrollment):
         timekeeping.check(ra, db)
         raise _over(enrollment, ra, "the pick-up window is over or the downloads are used up")
     return enrollment
@@ -427,7 +432,7 @@ def _continuing(db: Transaction, ra: RegistrationAuthority, enrollment: Enrollme
 
 def _over(enrollment: Enrollment, ra: RegistrationAuthority, detail: str) -> Refusal:
     """The refusal of a file that is to be had no more."""
-    return Refusal("not_available", detail=detail, reason=why_over(enrollment, ra.settings))
+    return Refusal("not_available", detail=detail, reason=window.why_over(ra, enrollment))
 
 
 def _names_renewed(db: Transaction, enrollment: Enrollment) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from enroll import store, throttle, timekeeping
 from enroll.people import passwords
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.requests.enrollment import Enrollment, overdue, why_over
+from enroll.requests import window
+from enroll.requests.enrollment import Enrollment, overdue
 from enroll.requests.issuance import check_no_theft
 from enroll.requests.states import ENDED, LIVE, WAITING, Event
 from enroll.requests.transitions import apply
@@ -54,7 +55,7 @@ async def current(ra: RegistrationAuthority, request_id: str) -> Enrollment:
         if found is None:
             raise Refusal("not_available")
         if _over(db, ra, found):
-            raise Refusal("not_available", reason=why_over(found, ra.settings))
+            raise Refusal("not_available", reason=window.why_over(ra, found))
         check_no_theft(db, found.user_id)
         return found
 
@@ -65,7 +66,7 @@ def _over(db: Transaction, ra: RegistrationAuthority, enrollment: Enrollment) ->
     """Refusal("clock_in_doubt") where nothing but a clock in doubt says so."""
     # A certificate whose key is wiped (window, first login, reissue) cannot be picked up again.
     wiped = enrollment.state in LIVE and enrollment.sealed_key is None
-    if enrollment.state in ENDED or wiped:
+    if enrollment.state in ENDED or wiped or window.is_lost(ra, enrollment):
         return True
     if overdue(enrollment, ra.now()):
         timekeeping.check(ra, db)
@@ -88,7 +89,7 @@ def _admit(
     found = store.enrollment(db, request_id)
     if found is None or _over(db, ra, found):
         store.audit(db, at, f"address:{address}", "pickup.too_late", request_id)
-        reason = why_over(found, ra.settings) if found is not None else ""
+        reason = window.why_over(ra, found) if found is not None else ""
         return Refusal("not_available", detail="the request has ended", reason=reason)
     # The letter may be on the PC that was stolen.
     check_no_theft(db, found.user_id)

@@ -10,11 +10,16 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
+from ca.epochs import Place
 from ca.storage import LOOK, Row, Transaction, Values, inserting
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import ENDED, State
 
 Db = Transaction
+
+#: A person's private key, and the file with it, for as long as they may be fetched.
+KEY = Place("enrollments", "request_id", "sealed_key")
+FILE = Place("tickets", "token_hash", "sealed_p12")
 
 
 @dataclass(frozen=True)

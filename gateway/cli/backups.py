@@ -15,6 +15,7 @@ from ca.errors import ConfigError
 from ca.files import write_private, write_public
 from ca.sealing import open_vaults
 from enroll.jst import shown
+from gateway.cli import ending
 from gateway.cli.frame import PASSPHRASE_FILE, Answer, answer, command, listing, passphrase_from
 from gateway.cli.restoring import journal_of_elsewhere, words_of
 from gateway.cli.root import GROUPS, root
@@ -122,18 +123,20 @@ def _restore(
             journal.begin(shop / journal.FOLDER, datadir.identity(shop), found.mark)
         else:
             shutil.copytree(elsewhere, shop / journal.FOLDER)
+        lost = list[str]()
         if on_server:
             done, lines = None, [_as_it_was(elsewhere)]
         else:
-            done = asyncio.run(_brought_up(shop, passphrase, has_journal=elsewhere is not None))
+            done, lost = asyncio.run(_brought_up(shop, passphrase, has_journal=elsewhere is not None))
             lines = words_of(done, data) if done is not None else _without_journal(found)
         value = done.as_json() if done is not None else None
     in_tokens = keys_in(data, read_config(data)).values()
     tokens = [f"{each}, by {each.token.module}; see: sekisho ca key show" for each in in_tokens]
     return answer(
-        {"restore": {"data": str(data), "at": found.at, "replay": value, "tokens": tokens}},
+        {"restore": {"data": str(data), "at": found.at, "replay": value, "tokens": tokens, "lost": lost}},
         f"{data} is the gateway as of {shown(found.at)} (sekisho {found.version}).",
         *lines,
+        *(f"Never in a backup is what opens them, so lost are {each}" for each in lost),
         *(f"Not in it, and needed before anything is signed: {each}" for each in tokens),
         "Not in a backup: files of your own (tls.certificate, tls.key, password_file, pin_file), "
         "letters, logs.",
@@ -191,13 +194,18 @@ def _without_journal(found: backup.Restored) -> list[str]:
     ]
 
 
-async def _brought_up(shop: Path, passphrase: str, *, has_journal: bool) -> recovery.Replayed | None:
+async def _brought_up(
+    shop: Path, passphrase: str, *, has_journal: bool
+) -> tuple[recovery.Replayed | None, list[str]]:
+    """What came of it, and what cannot be opened any more."""
     deployment = open_deployment(shop, passphrase, compare=False)
+    ra, done = deployment.ra, None
     try:
         kept = recovery.journal_of(shop)
         if has_journal:
-            return recovery.replay(shop, kept, deployment.ra, deployment.datadir.keys)
-        recovery.go_on_without(deployment.ra)
-        return None
+            done = recovery.replay(shop, kept, ra, deployment.datadir.keys)
+        else:
+            recovery.go_on_without(ra)
+        return done, ending.words_of(ra.database.read_now(ra.epochs.lost))
     finally:
         await deployment.close()

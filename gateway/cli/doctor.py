@@ -20,7 +20,7 @@ from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from enroll.refusals import CONFIRM
-from gateway.cli import ageing, approvers, fetching, owners, printable, receivers, samples, undone
+from gateway.cli import ageing, approvers, ending, fetching, owners, printable, receivers, samples, undone
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy.upstream import Address, cause_of
@@ -252,6 +252,7 @@ _CHECKS: Mapping[str, Check] = {
     "disk": ageing.disk,
     "database": ageing.database,
     "backup": ageing.backups,
+    "keys of windows": ending.found,
     "server certificate": CHECKS["server certificate"],
     "host names": _names,
     "clock": _clock,

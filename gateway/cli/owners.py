@@ -47,6 +47,7 @@ def _private(deployment: Deployment) -> list[Path]:
         deployment.data / "vault.json",
         deployment.data / DATABASE,
         deployment.outbox,
+        deployment.ra.epochs.files.folder,
         *keys,
     ]
     return [path for path in named if path.exists()]

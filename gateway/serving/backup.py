@@ -3,7 +3,7 @@
 An age file (https://age-encryption.org/v1) around a tar: a manifest, then the files that it names with their
 SHA-256. Keys are in it as they lie in the directory, sealed; the database as it was at one moment, whatever
 is written meanwhile, unless it is on a server. Not in it are files of the operator's own (a certificate's
-key, the mail server's password), letters, and the journal.
+key, the mail server's password), letters, the journal, and keys that are to end.
 """
 
 from __future__ import annotations

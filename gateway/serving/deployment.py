@@ -13,6 +13,7 @@ from ca import apart, datadir, memory, servers
 from ca import schema as ca_schema
 from ca.clock import Clock, OffsetClock, SystemClock
 from ca.datadir import DataDir
+from ca.epochs import Epochs, sharing
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.journal import Journal
@@ -29,13 +30,17 @@ from enroll.generations import Chooser
 from enroll.hooks import schema as hooks_schema
 from enroll.hooks.reach import Way
 from enroll.jobs import schema as jobs_schema
+from enroll.mail import store as letters
 from enroll.mail import writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.operators import schema as operators_schema
 from enroll.postcards import schema as postcards_schema
+from enroll.postcards import store as postcards
 from enroll.ra import RegistrationAuthority
 from enroll.repeats import schema as repeats_schema
+from enroll.repeats import store as repeats
+from enroll.requests import store as requests
 from gateway.serving.config import Config, read_config, settings_of
 from gateway.serving.database import open_database
 from gateway.serving.settings.mail import Mail
@@ -44,6 +49,7 @@ from gateway.serving.standing import compare as standing_of
 from gateway.serving.standing import journal_of, put_away
 from gateway.serving.tokens import Pins, tokens_of
 from gateway.web import schema as web_schema
+from gateway.web import store as web
 
 OUTBOX = "outbox"
 TEMPLATES = "templates"
@@ -61,6 +67,11 @@ SCHEMAS = (
     hooks_schema.SCHEMA,
     campaigns_schema.SCHEMA,
     postcards_schema.SCHEMA,
+)
+#: Every column of those that is sealed for a while.
+SEALED = (
+    *(requests.KEY, requests.FILE, letters.BODY, postcards.PDF, repeats.ANSWER),
+    web.UPLOAD,
 )
 
 
@@ -192,6 +203,7 @@ def deployment_of(
         database=database,
         clock=clock or clock_of(data),
         vault=opened.vault,
+        epochs=Epochs(data, opened.vault, SEALED),
         authority=opened.authority,
         workers=workers,
         keys=KeyStock(workers, settings.person_key, size=spare_keys),
@@ -208,6 +220,8 @@ def deployment_of(
             workers.close()
             ra.database.close()
             raise
+    if not files.frozen:
+        sharing.join(ra.epochs, database, ra.now())
     return deployment
 
 

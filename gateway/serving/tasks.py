@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import ca.store
+from ca.epochs.sharing import Exchange
+from ca.epochs.tending import clear
 from ca.errors import ConfigError
 from ca.generations.store import rows
 from ca.journal import BrokenJournal
@@ -63,6 +65,8 @@ _JOBS, _DEMO_REST = 1.0, 2.0
 _BACKUPS = 3_600.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
 _LEFT, _NONE_LEFT = 1.0, 60.0
+# Between two looks at keys of epochs.
+_KEYS = 1.0
 # Between two looks whether the clock is to be believed.
 _CLOCK = 1.0
 
@@ -76,6 +80,7 @@ def begin(now: Serving, seen: int) -> list[asyncio.Task[None]]:
         _report(now),
         _renew(now),
         _watch_clock(now),
+        _turn_of_epochs(now),
         _watchdog(now.slot),
         _descriptors(now),
     )
@@ -297,6 +302,25 @@ async def _watch_clock(now: Serving) -> None:
             await scheduler.tick(now.deployment.ra)
 
     await _repeat("clock", _CLOCK, look)
+
+
+async def _turn_of_epochs(now: Serving) -> None:
+    """Lets go of keys that have ended; where there are other nodes, gives and gets those of epochs that
+    began, and ends what is over in this directory: whoever leads does so as well (`scheduler.tick`)."""
+    ra = now.deployment.ra
+    exchange, cleared = Exchange(ra.epochs, ra.database), time.monotonic()
+
+    async def look() -> None:
+        nonlocal cleared
+        ra.epochs.forget()
+        if not ra.database.shared:
+            return
+        await exchange.look(ra.now())
+        if now.doubt is None and time.monotonic() - cleared > _TICK:
+            cleared = time.monotonic()
+            await clear(ra.epochs, ra.database, ra.now())
+
+    await _repeat("keys of windows", _KEYS, look)
 
 
 async def _report(now: Serving) -> None:

@@ -20,8 +20,8 @@ from enroll import identifiers, store
 from enroll.jst import shown
 from enroll.ra import RegistrationAuthority, token_hash
 from enroll.refusals import Refusal
-from enroll.requests import completion, issuance
-from enroll.requests.enrollment import Enrollment, fetchable
+from enroll.requests import completion, issuance, window
+from enroll.requests.enrollment import Enrollment
 from gateway.sites import profile
 from gateway.web import calendars, pages, sessions
 from gateway.web.context import Role
@@ -223,7 +223,7 @@ async def send(
     if suffix is None or (wanted == _PROFILE and not phones):
         raise Refusal("not_found")
     ra, request_id = request.app[pages.GATE].ra, enrollment.request_id
-    obtainable = session.data.get("request_id") != request_id or fetchable(enrollment, ra.now(), ra.settings)
+    obtainable = session.data.get("request_id") != request_id or window.is_open(ra, enrollment)
     ticket = await _ticket(ra, session, request_id) if obtainable else None
     if obtainable and ticket is None:
         return pages.see_other(paths.input)

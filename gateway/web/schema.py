@@ -38,7 +38,7 @@ _UPLOADS = """
         mark TEXT NOT NULL UNIQUE,    -- drawn: names it in addresses
         session TEXT NOT NULL REFERENCES sessions(token_hash) ON DELETE CASCADE,
         subject TEXT NOT NULL,        -- whose session
-        sealed BLOB NOT NULL,         -- JSON, packed, under the gateway's key
+        sealed BLOB NOT NULL,         -- JSON, packed, under an epoch's key
         created_at INTEGER NOT NULL
     )
 """

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ca.epochs import Place
 from ca.storage import LOOK, Row, Transaction, Values, inserting
 
 # -- sessions ------------------------------------------------------------------------------------
@@ -126,6 +127,10 @@ def change_nothing(db: Transaction) -> None:
 
 
 # -- what a session has sent and not decided about ------------------------------------------------
+
+
+#: What was sent, personal and maybe secret.
+UPLOAD = Place("uploads", "mark", "sealed")
 
 
 def add_upload(db: Transaction, row: Values, most: int) -> None:

@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from ca.sealing import Vault
+from ca.epochs import LostKey
+from ca.storage import Transaction
 from enroll.ra import RegistrationAuthority
 from gateway.web import store
 from gateway.web.sessions import Session
@@ -21,28 +22,31 @@ from gateway.web.sessions import Session
 MOST = 3
 #: How one is named in an address.
 MARK = "[0-9a-f]{32}"
-_PURPOSE = "sent and undecided"
 
 
 async def keep(ra: RegistrationAuthority, session: Session, told: Mapping[str, Any]) -> str:
     """Keeps JSON for this session; the mark by which `kept` finds it."""
     mark = secrets.token_hex(16)
-    sealed = await ra.workers.run_in_thread(_sealed, ra.vault, told)
-    row = {
-        "mark": mark,
-        "session": session.token_hash,
-        "subject": session.subject,
-        "sealed": sealed,
-        "created_at": ra.now(),
-    }
-    await ra.database.write(lambda db: store.add_upload(db, row, MOST))
+    packed = await ra.workers.run_in_thread(_packed, told)
+
+    def work(db: Transaction) -> None:
+        row = {
+            "mark": mark,
+            "session": session.token_hash,
+            "subject": session.subject,
+            "sealed": ra.epochs.seal(db, store.UPLOAD, mark, packed),
+            "created_at": ra.now(),
+        }
+        store.add_upload(db, row, MOST)
+
+    await ra.database.write(work)
     return mark
 
 
 async def kept(ra: RegistrationAuthority, session: Session, mark: str) -> Mapping[str, Any] | None:
     """What was kept; None for what is none of this session's, or had to give way."""
     sealed = await ra.database.read(lambda db: store.upload(db, mark, session.token_hash))
-    return None if sealed is None else await ra.workers.run_in_thread(_opened, ra.vault, sealed)
+    return None if sealed is None else await ra.workers.run_in_thread(_opened, ra, mark, sealed)
 
 
 async def drop(ra: RegistrationAuthority, mark: str) -> None:
@@ -50,10 +54,14 @@ async def drop(ra: RegistrationAuthority, mark: str) -> None:
     await ra.database.write(lambda db: store.drop_upload(db, mark))
 
 
-def _sealed(vault: Vault, told: Mapping[str, Any]) -> bytes:
-    return vault.seal(_PURPOSE, zlib.compress(json.dumps(told, ensure_ascii=False).encode(), 6))
+def _packed(told: Mapping[str, Any]) -> bytes:
+    return zlib.compress(json.dumps(told, ensure_ascii=False).encode(), 6)
 
 
-def _opened(vault: Vault, sealed: bytes) -> Mapping[str, Any]:
-    told: Mapping[str, Any] = json.loads(zlib.decompress(vault.open(_PURPOSE, sealed)))
+def _opened(ra: RegistrationAuthority, mark: str, sealed: bytes) -> Mapping[str, Any] | None:
+    try:
+        packed = ra.epochs.open(store.UPLOAD, mark, sealed)
+    except LostKey:  # as good as given way: it is sent once more
+        return None
+    told: Mapping[str, Any] = json.loads(zlib.decompress(packed))
     return told

@@ -457,7 +457,7 @@ _KEEP_IT: Text = (
     " If it is installed on your PC, continue to use it: a reissue is needed only if it is not.",
 )
 #: Of `WHY_OVER`: after these the certificate may well be on the PC.
-MAY_BE_THERE = frozenset({"used", "downloads", "window"})
+MAY_BE_THERE = frozenset({"used", "downloads", "window", "lost"})
 #: What to do then: nothing, perhaps. Z4's own words are for whoever has it nowhere.
 LOOK_FIRST: Text = (
     "当メールからクライアント証明書の取得はできません。"
@@ -481,6 +481,10 @@ WHY_OVER: Mapping[str, Text] = MappingProxyType(
         "window": (
             "取得できる期間が過ぎています。" + _KEEP_IT[0],
             "The download period is over." + _KEEP_IT[1],
+        ),
+        "lost": (
+            "この証明書は、システムの復旧に伴い取得しなおすことができなくなりました。" + _KEEP_IT[0],
+            "Since our system was restored it can no longer be downloaded." + _KEEP_IT[1],
         ),
         "superseded": (
             "再発行のお手続きが行われたため、以前のご案内は使用できません。新しい「クライアント証明書取得に関するご案内」"

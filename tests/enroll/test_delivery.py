@@ -344,7 +344,7 @@ async def test_a_copy_is_told_by_its_message_id(ra):
     seen = []
     for attempts in (1, 2, 7):
         for row in rows(look(ra.database), "SELECT * FROM mails ORDER BY id"):
-            letter = writing.opened(row | {"attempts": attempts}, ra.vault)
+            letter = writing.opened(row | {"attempts": attempts}, ra.epochs)
             seen.append(compose(letter, ra.settings.mail_from)["Message-ID"])
     assert len(seen) == 6
     assert seen[:2] == seen[2:4] == seen[4:]

@@ -14,6 +14,7 @@ import pytest
 import ca.store
 from ca import datadir
 from ca.clock import SystemClock
+from ca.epochs import Epochs
 from ca.keys import from_pkcs8, generate_pkcs8, spki
 from ca.sqlite import Database
 from enroll import store
@@ -21,6 +22,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance, opening
 from enroll.requests.states import ENDED, State
 from gateway.serving import recovery
+from gateway.serving.deployment import SEALED
 from tests.datadirs import CHEAP, PASSPHRASE, POLICY_NUMBER, SCHEMAS, together
 from tests.looking import look
 from tests.signers import LikeAToken, Unreliable, signed_by
@@ -52,9 +54,13 @@ def open_here(path, signer_of):
     opened = datadir.load(path, PASSPHRASE)
     kept = recovery.journal_of(path)
     database = Database(path / "sekisho.db", SCHEMAS, journal=kept)
-    ra = RegistrationAuthority(database, SystemClock(), opened.vault, opened.authority, None, KeysMadeHere())
+    epochs = Epochs(path, opened.vault, SEALED)
+    ra = RegistrationAuthority(
+        database, SystemClock(), opened.vault, epochs, opened.authority, None, KeysMadeHere()
+    )
     # What a death left between the journal and the commit.
     recovery.bring_level(path, kept, ra)
+    epochs.ensure(database, ra.now())
     return signed_by(ra, signer_of(opened.authority.signer))
 
 

@@ -107,7 +107,7 @@ async def test_what_waits_or_has_left_is_not_queued_again(ra):
     def again(db):
         row = db.one("SELECT cause FROM mails WHERE id = :id", {"id": number})
         same = writing.Letter(row[0], "renewal_30", "mail", USER, None, ADDRESS, "件名", "本文", "本文")
-        return writing.queue(db, ra.vault, same, ra.now(), pace=Pace.NOTICE, again=True)
+        return writing.queue(db, ra.epochs, same, ra.now(), pace=Pace.NOTICE, again=True)
 
     assert not await ra.database.write(again)
     await delivered(ra)

@@ -10,6 +10,7 @@ import pytest
 
 from ca import datadir
 from ca.clock import ManualClock
+from ca.epochs import Epochs
 from ca.errors import ConfigError
 from ca.sqlite import Database
 from enroll import scheduler, store
@@ -26,6 +27,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.settings import DAY
 from gateway.serving import recovery
+from gateway.serving.deployment import SEALED
 from tests.datadirs import PASSPHRASE, SCHEMAS, clock_of, delivered, together
 from tests.engines import IN_A_FILE
 from tests.enroll.operators.test_asking import acting, acts, office, refused
@@ -380,7 +382,10 @@ def _killed(path, at, number, *, after):
     def work():
         opened, kept = datadir.load(path, PASSPHRASE), recovery.journal_of(path)
         database = Dying(Database(path / "sekisho.db", SCHEMAS, journal=kept), number, after=after)
-        ra = RegistrationAuthority(database, ManualClock(at), opened.vault, opened.authority, Here(), None)
+        epochs = Epochs(path, opened.vault, SEALED)
+        ra = RegistrationAuthority(
+            database, ManualClock(at), opened.vault, epochs, opened.authority, Here(), None
+        )
 
         async def go():
             batch = await batches.make(ra, acting(ra, "registrar"))

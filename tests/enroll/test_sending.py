@@ -50,7 +50,7 @@ async def queue_copies(ra, number, kind="password_reset"):
                 "本文",
                 "本文",
             )
-            writing.queue(db, ra.vault, letter, ra.now(), pace=PACE[kind])
+            writing.queue(db, ra.epochs, letter, ra.now(), pace=PACE[kind])
 
     await ra.database.write(work)
 
@@ -158,7 +158,7 @@ async def queue_one(ra, kind):
     letter = writing.Letter(
         kind, kind, "mail", "K12345678", None, f"{kind}@example.jp", "件名", "本文", "本文"
     )
-    await ra.database.write(lambda db: writing.queue(db, ra.vault, letter, ra.now(), pace=PACE[kind]))
+    await ra.database.write(lambda db: writing.queue(db, ra.epochs, letter, ra.now(), pace=PACE[kind]))
 
 
 async def test_who_waits_comes_before_all_notices(ra):

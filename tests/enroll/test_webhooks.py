@@ -16,6 +16,7 @@ from aiohttp import web
 import ca.store
 from ca import datadir
 from ca.clock import ManualClock
+from ca.epochs import Epochs
 from ca.sqlite import Database
 from enroll import store
 from enroll.hooks import endpoints, outbox, signatures, viewing
@@ -34,6 +35,7 @@ from enroll.requests.states import Event
 from enroll.requests.transitions import apply
 from enroll.settings import DAY, Settings
 from gateway.serving import recovery
+from gateway.serving.deployment import SEALED
 from tests.datadirs import PASSPHRASE, SCHEMAS, admit, clock_of, open_office, together
 from tests.engines import IN_A_FILE
 from tests.enroll.operators.test_actors import someone
@@ -200,8 +202,9 @@ def deliver_for_ever(data, at, receiver):
     opened = datadir.load(data, PASSPHRASE)
     database = Database(data / "sekisho.db", SCHEMAS, journal=recovery.journal_of(data))
     settings = Settings(webhook_hosts=(receiver.named,))
+    epochs = Epochs(data, opened.vault, SEALED)
     ra = RegistrationAuthority(
-        database, ManualClock(at), opened.vault, opened.authority, None, None, settings
+        database, ManualClock(at), opened.vault, epochs, opened.authority, None, None, settings
     )
 
     async def go():

@@ -24,6 +24,7 @@ import pytest
 from aiohttp import web
 
 from ca import datadir
+from ca.epochs import Place
 from ca.errors import ConfigError
 from ca.storage import StorageError, StorageTrouble, in_log
 from ca.workers import Workers
@@ -31,6 +32,7 @@ from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Refused
 from enroll.requests import issuance
+from enroll.requests.store import FILE, KEY
 from gateway.running.journal import TracesOnly, event_of
 from gateway.serving.config import FILE_NAME
 from gateway.sites import pickup
@@ -146,14 +148,14 @@ class Quoting(Workers):
 
 
 class Opening:
-    """A vault that cannot give out what it opens for a purpose, and says what it was."""
+    """A vault, or keys of epochs, that cannot give out what is opened for a purpose, and says what it was."""
 
-    def __init__(self, vault: Any, purpose: str) -> None:
+    def __init__(self, vault: Any, purpose: str | Place) -> None:
         self._vault, self._purpose = vault, purpose
         self.opened: list[bytes] = []
 
-    def open(self, purpose: str, sealed: bytes) -> bytes:
-        content: bytes = self._vault.open(purpose, sealed)
+    def open(self, purpose: str | Place, *which: Any) -> bytes:
+        content: bytes = self._vault.open(purpose, *which)
         if purpose != self._purpose:
             return content
         self.opened.append(content)
@@ -230,12 +232,12 @@ async def test_an_accident_with_a_key_tells_no_secret(site: Served, heard: Heard
     visitor, _, request_id = await _logged_in(site)
     await issuance.submit(site.ra, request_id, actor=USER)
     await issuance.complete(site.ra, request_id)
-    vault = Opening(site.ra.vault, "user-key")
-    broken(site, vault=vault)
+    epochs = Opening(site.ra.epochs, KEY)
+    broken(site, epochs=epochs)
     fields = {"request_id": request_id, "password": "abcdef1", "confirmation": "abcdef1", "form": "standard"}
     page = await visitor.post("/certificate", fields)
     is_ours(page)
-    (key,) = vault.opened
+    (key,) = epochs.opened
     assert len(key) > 100
     assert (heard.tells(key), told([page.html], key)) == ([], [])
     assert any("RuntimeError" in message for message in heard.messages)
@@ -246,11 +248,11 @@ async def test_a_file_that_cannot_be_handed_over_tells_no_secret(site: Served, h
     visitor, _, request_id = await _logged_in(site)
     fields = {"request_id": request_id, "password": "abcdef1", "confirmation": "abcdef1", "form": "standard"}
     assert (await visitor.post("/certificate", fields)).path == "/certificate/download"
-    vault = Opening(site.ra.vault, "p12")
-    broken(site, vault=vault)
+    epochs = Opening(site.ra.epochs, FILE)
+    broken(site, epochs=epochs)
     page = await visitor.get("/download")
     is_ours(page)
-    (file,) = vault.opened
+    (file,) = epochs.opened
     assert len(file) > 1_000
     assert (heard.tells(file, "abcdef1"), told([page.html], file, "abcdef1")) == ([], [])
 

@@ -14,8 +14,8 @@ from aiohttp import web
 from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
-from enroll.requests import completion, renewal
-from enroll.requests.enrollment import Enrollment, fetchable, why_over
+from enroll.requests import completion, renewal, window
+from enroll.requests.enrollment import Enrollment
 from enroll.requests.opening import renewable_until
 from enroll.requests.states import ENDED, LABELS, WAITING, State
 from gateway.sites import certificate
@@ -129,7 +129,7 @@ async def _application(request: web.Request, peer: _Peer) -> web.StreamResponse:
     gate = request.app[pages.GATE]
     found = (await renewal.look(gate.ra, _fingerprint(peer))).renewal
     if found.state in ENDED:
-        why = why_over(found, gate.ra.settings)
+        why = window.why_over(gate.ra, found)
         raise Refusal("not_available", detail=f"the renewal is {found.state}", reason=why)
     if found.state is State.PROCESSING:
         return pages.see_other(_waiting_path(found))
@@ -209,9 +209,9 @@ async def _status_page(
             order=order,
             # The manual's table knows these two words (R42).
             label=LABELS[State.PROCESSING if order.state is State.PROCESSING else State.ISSUED],
-            fetchable=fetchable(order, ra.now(), ra.settings),
+            fetchable=window.is_open(ra, order),
             processing=order.state is State.PROCESSING,
-            over=why_over(order, ra.settings),
+            over=window.why_over(ra, order),
         )
         for order in await _rows(ra, peer)
     ]
@@ -225,9 +225,9 @@ async def _input(request: web.Request, peer: _Peer, order: Enrollment) -> web.St
     ra = request.app[pages.GATE].ra
     if order.state is State.PROCESSING:
         return pages.see_other(_waiting_path(order))
-    if not fetchable(order, ra.now(), ra.settings):
+    if not window.is_open(ra, order):
         why = "the pick-up window is over or the downloads are used up"
-        raise Refusal("not_available", detail=why, reason=why_over(order, ra.settings))
+        raise Refusal("not_available", detail=why, reason=window.why_over(ra, order))
     session = await sessions.find(ra, request, SITE, fingerprint=_fingerprint(peer))
     stale = await certificate.is_stale(ra, session, order.request_id)
     return certificate.input_page(
