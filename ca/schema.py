@@ -201,8 +201,12 @@ SCHEMA = Schema(
                 # and how many there are, without a look at the rows themselves.
                 *(
                     f"CREATE INDEX certificates_by_{column} ON certificates ({column}, number, status,"
-                    f" {others}, issuer_id, profile, door)"
-                    for column, others in (("reserved_at", "not_after_at"), ("not_after_at", "reserved_at"))
+                    f" {others}, issuer_id, profile, door{behind})"
+                    # By the serial at its end those that have not ended are met with whose they are.
+                    for column, others, behind in (
+                        ("reserved_at", "not_after_at", ""),
+                        ("not_after_at", "reserved_at", ", serial"),
+                    )
                 ),
                 # What is counted without a gap, each by a row that its transaction holds.
                 "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",

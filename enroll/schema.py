@@ -54,6 +54,7 @@ CREATE TABLE users (
 CREATE INDEX users_by_organisation ON users(policy_number);
 -- An import asks for each of its rows whether that person is recorded.
 CREATE INDEX users_by_person ON users(mail_key, name_key, policy_number);
+CREATE INDEX users_newest ON users(created_at DESC, user_id);
 CREATE INDEX users_by_name ON users(name_key, policy_number);
 
 -- What people and organisations are found by the beginning of: names, readings, and words of them, written
@@ -130,7 +131,7 @@ CREATE INDEX enrollments_following ON enrollments(replaces_serial) WHERE replace
 CREATE INDEX enrollments_by_end ON enrollments(not_after_at, door, state)
     WHERE state IN ('issued', 'picked_up', 'in_use');
 -- People's, for campaigns, whatever became of them.
-CREATE INDEX enrollments_of_people ON enrollments(not_after_at)
+CREATE INDEX enrollments_of_people ON enrollments(not_after_at, user_id, serial, issued_at, ended_at)
     WHERE door = 'page' AND not_after_at IS NOT NULL;
 -- Reports count by these alone (enroll/reports/store.py), without a look at the rows.
 CREATE INDEX enrollments_opened ON enrollments(created_at, kind, picked_up_at, ended_at, window_ends_at)
@@ -200,6 +201,8 @@ CREATE INDEX mails_failed ON mails(queued_at, channel, sent_at, state, kind) WHE
 CREATE INDEX mails_left ON mails(sent_at, channel, state, kind) WHERE sent_at IS NOT NULL;
 -- With what reports count: a row has the whole letter.
 CREATE INDEX mails_by_user ON mails(user_id, channel, state, sent_at, queued_at, kind);
+-- What is taken back or given up has its letters found by its request.
+CREATE INDEX mails_of_request ON mails(request_id) WHERE request_id IS NOT NULL;
 -- With what the list of all letters is counted.
 CREATE INDEX mails_written ON mails(created_at, state, failure, kind, channel, held_at);
 

@@ -27,6 +27,16 @@ _EPOCH = date(1970, 1, 1)
 _Holder = tuple[str, str]
 
 
+@dataclass(slots=True)
+class _Held:
+    """What somebody has of an issuing CA: how many, how many of them are in hand and good, and when the last
+    of them ends."""
+
+    certificates: int = 0
+    good: int = 0
+    last_at: int = 0
+
+
 @dataclass(frozen=True)
 class AtOrganisation:
     """What an organisation has of a generation. ``hurt``: people, and users whose programs, have nothing else
@@ -74,46 +84,56 @@ def board(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> list[Left
     ("not_permitted")."""
     require(actor, Act.CAMPAIGNS, Verdict.READ)
     at, found = ra.now(), generations.at_now(db, ra)
-    rows, days = store.holders(db, at), store.ends(db, at)
-    good = dict[_Holder, set[str]]()
-    for row in rows:
-        if row["good"]:
-            good.setdefault((row["user_id"], row["door"]), set()).add(row["issuer_id"])
+    held, days = _held(store.alive(db, at))
+    of, names = store.organisations_of(db), store.names(db)
     return [
         Left(
             issuer,
             found.state(issuer.issuer_id),
             found.rows[issuer.issuer_id].planned_at,
-            _organisations([row for row in rows if row["issuer_id"] == issuer.issuer_id], good),
-            _months([row for row in days if row["issuer_id"] == issuer.issuer_id]),
+            _organisations(issuer.issuer_id, held, of, names),
+            _months(days.get(issuer.issuer_id, Counter())),
         )
         for issuer in ra.authority.of(Audience.CLIENTS)
         if found.state(issuer.issuer_id) not in _GONE
     ]
 
 
-def _organisations(rows: Sequence[Row], good: dict[_Holder, set[str]]) -> tuple[AtOrganisation, ...]:
-    found = dict[str, AtOrganisation]()
-    for row in rows:
-        number = row["policy_number"]
-        before = found.get(number) or AtOrganisation(number, row["organisation"], 0, 0, 0, 0)
-        elsewhere = good.get((row["user_id"], row["door"]), set()) - {row["issuer_id"]}
-        found[number] = AtOrganisation(
-            number,
-            before.name,
-            before.certificates + int(row["certificates"]),
-            before.holders + 1,
-            before.hurt + (not elsewhere),
-            max(before.last_at, int(row["last_at"])),
-        )
-    return tuple(found[number] for number in sorted(found))
+def _held(rows: Sequence[Row]) -> tuple[dict[_Holder, dict[str, _Held]], dict[str, Counter[int]]]:
+    """What each holder has of each issuing CA; and issuing CA -> how many end on a day in Japan, counted from
+    1970."""
+    held, days = dict[_Holder, dict[str, _Held]](), dict[str, Counter[int]]()
+    for issuer_id, user_id, door, not_after_at, good in rows:
+        mine = held.setdefault((user_id, door), {}).setdefault(issuer_id, _Held())
+        mine.certificates += 1
+        mine.good += good
+        mine.last_at = max(mine.last_at, not_after_at)
+        days.setdefault(issuer_id, Counter())[(not_after_at + 32_400) // 86_400] += 1
+    return held, days
 
 
-def _months(rows: Sequence[Row]) -> tuple[tuple[date, int], ...]:
+def _organisations(
+    issuer_id: str, held: dict[_Holder, dict[str, _Held]], of: dict[str, str], names: dict[str, str]
+) -> tuple[AtOrganisation, ...]:
+    found = dict[str, list[int]]()
+    for (user_id, _), by_issuer in held.items():
+        mine = by_issuer.get(issuer_id)
+        if mine is None:
+            continue
+        elsewhere = any(each.good for other, each in by_issuer.items() if other != issuer_id)
+        sums = found.setdefault(of[user_id], [0, 0, 0, 0])
+        sums[0] += mine.certificates
+        sums[1] += 1
+        sums[2] += not elsewhere
+        sums[3] = max(sums[3], mine.last_at)
+    return tuple(AtOrganisation(number, names[number], *found[number]) for number in sorted(found))
+
+
+def _months(days: Counter[int]) -> tuple[tuple[date, int], ...]:
     """Without a gap, from the first month in which any ends to the last."""
     counted = Counter[date]()
-    for row in rows:
-        counted[(_EPOCH + timedelta(days=int(row["day"]))).replace(day=1)] += int(row["certificates"])
+    for day, count in days.items():
+        counted[(_EPOCH + timedelta(days=day)).replace(day=1)] += count
     month, found = min(counted, default=None), list[tuple[date, int]]()
     while month is not None and month <= max(counted):
         found.append((month, counted[month]))

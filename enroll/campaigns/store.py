@@ -85,9 +85,12 @@ _GONE = (
     " WHEN e.not_after_at < :at THEN 1 ELSE 0 END"
 )
 # A certificate belongs to a campaign that was good when that began: what is issued later is none of its work.
+_LISTED = (
+    "e.number, e.request_id, e.serial, e.user_id, e.common_name, e.not_after_at, u.name, u.mail,"
+    " u.policy_number, o.name AS organisation"
+)
 _CERTIFICATES = (
-    "SELECT e.number, e.request_id, e.serial, e.user_id, e.common_name, e.not_after_at, u.name, u.mail,"
-    " u.policy_number, o.name AS organisation,"
+    "SELECT {0},"
     f" coalesce((SELECT max({_CAME}) FROM enrollments f WHERE f.replaces_serial = e.serial), 0) AS came,"
     f" {_GONE} AS gone FROM enrollments e JOIN users u ON u.user_id = e.user_id"
     " JOIN organisations o ON o.policy_number = u.policy_number"
@@ -111,16 +114,20 @@ VIEWS: Mapping[str, str] = {
     "lapsed": "came < 3 AND gone = 1",
     "left": "came < 3 AND gone = 2",
 }
-_SUMS = ", ".join(f"sum(CASE WHEN {meant} THEN 1 ELSE 0 END) AS {name}_" for name, meant in VIEWS.items())
+_SUMS = ", ".join(f"sum(CASE WHEN {meant} THEN n ELSE 0 END) AS {name}_" for name, meant in VIEWS.items())
 
 
 def counted(db: Db, campaign: Campaign, now: int) -> Sequence[Row]:
     """How many of its certificates are in each view (``VIEWS``, by the name and an underscore), by
     organisation."""
-    found, values = _certificates(campaign, now)
+    found, values = _certificates(campaign, now, columns="u.policy_number")
+    # How far each came is looked up once, and not for each view; its organisation's name once for all.
+    alike = "policy_number, came, gone"
     return db.rows(
-        f"SELECT policy_number, organisation, {_SUMS} FROM ({found}) AS found"
-        f" GROUP BY policy_number, organisation ORDER BY policy_number{LOOK}",
+        f"SELECT sums.*, n.name AS organisation FROM (SELECT policy_number, {_SUMS}"
+        f" FROM (SELECT {alike}, count(*) AS n FROM ({found}) AS found GROUP BY {alike}) AS counted"
+        " GROUP BY policy_number) AS sums JOIN organisations n ON n.policy_number = sums.policy_number"
+        f" ORDER BY sums.policy_number{LOOK}",
         values,
     )
 
@@ -157,10 +164,12 @@ def one(db: Db, campaign: Campaign, now: int, number: int) -> Row | None:
     )
 
 
-def _certificates(campaign: Campaign, now: int, further: str = "") -> tuple[str, dict[str, Any]]:
+def _certificates(
+    campaign: Campaign, now: int, further: str = "", columns: str = _LISTED
+) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {"at": campaign.at(now), "begun_at": campaign.begun_at}
     values["first_at"] = max(campaign.first_at or 0, campaign.begun_at)
-    statement = _CERTIFICATES + further
+    statement = _CERTIFICATES.format(columns) + further
     for value, name, narrowed in (
         (campaign.until_at, "until_at", _UNTIL),
         (campaign.policy_number, "policy_number", _OF_ORGANISATION),
@@ -174,33 +183,35 @@ def _certificates(campaign: Campaign, now: int, further: str = "") -> tuple[str,
 
 # -- generations -------------------------------------------------------------------------------------------
 
-# People's and programs' certificates that let somebody in, or would if they were not held.
+# People's and programs' certificates that let somebody in, or would if they were not held: found by an index
+# of certificates that has their end, not by the rows, which are wide. ``good``: in hand, and let in; who has
+# one of these of another issuing CA is hurt by nothing that becomes of this one.
 _ALIVE = (
-    " FROM enrollments e JOIN certificates c ON c.serial = e.serial JOIN users u ON u.user_id = e.user_id"
-    " JOIN organisations o ON o.policy_number = u.policy_number"
-    " WHERE e.state IN ('issued', 'picked_up', 'in_use') AND e.not_after_at >= :at"
-    " AND c.status IN ('issued', 'held')"
+    "SELECT c.issuer_id, e.user_id, e.door, c.not_after_at,"
+    " CASE WHEN e.state IN ('picked_up', 'in_use') AND c.status = 'issued' THEN 1 ELSE 0 END AS good"
+    " FROM certificates c JOIN enrollments e ON e.serial = c.serial"
+    " WHERE c.status IN ('issued', 'held') AND c.not_after_at >= :at"
+    " AND e.state IN ('issued', 'picked_up', 'in_use')"
 )
-# In hand, and let in: who has one of these of another issuing CA is hurt by nothing that becomes of this one.
-_GOOD = "e.state IN ('picked_up', 'in_use') AND c.status = 'issued'"
 
 
-def holders(db: Db, at: int) -> Sequence[Row]:
-    """Who has certificates that have not ended, person by person and program by program, and by issuing CA:
-    how many, when the last of them ends, and how many are in hand and good."""
-    return db.rows(
-        "SELECT c.issuer_id, e.user_id, e.door, u.policy_number, o.name AS organisation,"
-        " count(*) AS certificates, max(e.not_after_at) AS last_at,"
-        f" sum(CASE WHEN {_GOOD} THEN 1 ELSE 0 END) AS good{_ALIVE}"
-        f" GROUP BY c.issuer_id, e.user_id, e.door, u.policy_number, o.name{LOOK}",
-        {"at": at},
-    )
+def alive(db: Db, at: int) -> Sequence[Row]:
+    """The certificates that have not ended: issuing CA, whose, by which door, when each ends, and whether it
+    is in hand and good."""
+    return db.rows(f"{_ALIVE}{LOOK}", {"at": at})
 
 
-def ends(db: Db, at: int) -> Sequence[Row]:
-    """The same certificates by issuing CA and the day in Japan on which they end, counted from 1970."""
-    return db.rows(
-        f"SELECT c.issuer_id, (e.not_after_at + 32400) / 86400 AS day, count(*) AS certificates{_ALIVE}"
-        f" GROUP BY c.issuer_id, (e.not_after_at + 32400) / 86400 ORDER BY 1, 2{LOOK}",
-        {"at": at},
-    )
+def organisations_of(db: Db) -> dict[str, str]:
+    """User ID -> 証券番号, of everybody."""
+    return {
+        row["user_id"]: row["policy_number"]
+        for row in db.rows(f"SELECT user_id, policy_number FROM users{LOOK}")
+    }
+
+
+def names(db: Db) -> dict[str, str]:
+    """証券番号 -> name, of every organisation."""
+    return {
+        row["policy_number"]: row["name"]
+        for row in db.rows(f"SELECT policy_number, name FROM organisations{LOOK}")
+    }

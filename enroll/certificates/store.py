@@ -44,10 +44,12 @@ def page(
     if after is not None:
         terms.append(_BEHIND[order])
         values |= {"last": after[0], "last_number": after[1]}
-    # First the keys, by the index alone: the rows are wide.
+    # First the keys, by the index alone: the rows are wide. "+": what is held is little, and put in order
+    # when it has been found by an index of its own.
+    aside = "+" if wanted.state == "held" else ""
     keys = (
         f"SELECT number FROM certificates WHERE {_all(terms)}"
-        f" ORDER BY {column} {direction}, number {direction} LIMIT :limit"
+        f" ORDER BY {aside}{column} {direction}, number {direction} LIMIT :limit"
     )
     numbers = [row["number"] for row in db.rows(keys, {**values, "limit": limit})]
     found = {row["number"]: row for row in _rows(db, numbers)}

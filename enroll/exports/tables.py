@@ -20,15 +20,12 @@ from enroll.certificates.store import Order
 from enroll.certificates.store import Wanted as Certificates
 from enroll.jobs import store as jobs
 from enroll.jobs import viewing
-from enroll.jobs.states import OPEN
 from enroll.listings import Acts, Letters
 from enroll.mail.states import state_of
 from enroll.operators import applied, asking, letters, trail
-from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require_any
 from enroll.operators.applied import Wanted as Applied
 from enroll.operators.roles import Act, Verdict
-from enroll.operators.states import State
 from enroll.people.postal import FIELDS as POSTAL
 from enroll.ra import RegistrationAuthority
 from enroll.rosters import WantedOrganisations, WantedUsers
@@ -230,33 +227,25 @@ class Either:
 
 
 def _begin_proposals(db: Transaction, asked: Asking) -> Start:
-    found = asking.listed(db, asked.actor, asked.at, every=asked.wanted.every)
-    return Start(len(found), _BEYOND)
+    return Start(asking.count(db, asked.actor, asked.at, every=asked.wanted.every), _BEYOND)
 
 
 def _proposals(db: Transaction, asked: Asking, after: Any, limit: int) -> Part:
-    every = asked.wanted.every
-    some = operators.proposals(db, None if every else State.PENDING, before=after, limit=limit)
-    states = ((each, asking.state_at(each, asked.at)) for each in some if asking.visible(asked.actor, each))
+    some = asking.listed(db, asked.actor, asked.at, every=asked.wanted.every, before=after, limit=limit)
     records = [
-        {name: getattr(each, name) for name in _PROPOSAL} | {"state": str(state)}
-        for each, state in states
-        if every or state is State.PENDING
+        {name: getattr(each, name) for name in _PROPOSAL} | {"state": str(asking.state_at(each, asked.at))}
+        for each in some
     ]
     return Part(records, some[-1].number if len(some) == limit else None)
 
 
 def _begin_jobs(db: Transaction, asked: Asking) -> Start:
-    return Start(len(viewing.listed(db, asked.actor, every=asked.wanted.every)), _BEYOND)
+    return Start(viewing.count(db, asked.actor, every=asked.wanted.every), _BEYOND)
 
 
 def _jobs(db: Transaction, asked: Asking, after: Any, limit: int) -> Part:
-    some = jobs.page(db, after, limit)
-    records = [
-        asdict(each) | jobs.counted(db, each.number)
-        for each in some
-        if viewing.visible(asked.actor, each) and (asked.wanted.every or each.state in OPEN)
-    ]
+    some = viewing.listed(db, asked.actor, every=asked.wanted.every, before=after, limit=limit)
+    records = [asdict(each) | jobs.counted(db, each.number) for each in some]
     for each in records:
         each["refused"] = each.get("refused", 0)
     return Part(records, some[-1].number if len(some) == limit else None)

@@ -132,12 +132,10 @@ def undoable(db: Transaction, number: int) -> Job:
         raise Refusal("not_found", field="job", detail=f"{number} is no import")
     if next_state(found.state, Event.UNDO) is None:
         raise Refusal("conflict", field="job", detail=f"job {number} is {found.state}")
-    if found.kind == "user.import":
-        added = jobs.lines(db, number, "added")
-        left = sum(undoing.told(db, each.subject, each.request_id) for each in added)
-        if left:
-            detail = f"letters to {left} of {len(added)} users have left: end them one by one (user disable)"
-            raise Refusal("conflict", field="job", detail=detail)
+    if found.kind == "user.import" and (left := jobs.count_told(db, number)):
+        added = jobs.counted(db, number)["added"]
+        detail = f"letters to {left} of {added} users have left: end them one by one (user disable)"
+        raise Refusal("conflict", field="job", detail=detail)
     return found
 
 

@@ -28,6 +28,8 @@ _JOBS = (
         erased_at INTEGER                      -- as of users
     )
     """,
+    # All that a list is narrowed by, for its count.
+    "CREATE INDEX jobs_listed ON jobs(number, state, kind, proposer)",
     "CREATE INDEX jobs_open ON jobs(number) WHERE state IN ('waiting', 'running')",
     # A row is here if, and only if, what it does is done: both are one transaction.
     """

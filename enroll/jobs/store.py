@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ca.storage import LOOK, Row, Transaction, inserting
 from enroll.jobs.states import Event, State, before
+from enroll.listings.store import Whose
+from enroll.mail.store import BEGUN
 
 Db = Transaction
 
@@ -72,20 +74,49 @@ def job(db: Db, number: int) -> Job | None:
     return None if row is None else _job(row)
 
 
-def jobs(db: Db, *, every: bool = True) -> list[Job]:
-    """All, newest first; without ``every`` those that are open."""
-    narrowed = "" if every else " WHERE state IN ('waiting', 'running')"
-    found = db.rows(f"SELECT {_COLUMNS} FROM jobs{narrowed} ORDER BY number DESC")
-    return [_job(row) for row in found]
-
-
-def page(db: Db, before: int, limit: int) -> list[Job]:
-    """So many before a number, newest first."""
+def jobs(
+    db: Db,
+    whose: Whose | None = None,
+    kinds: Collection[str] | None = None,
+    *,
+    every: bool = True,
+    before: int = 2**62,
+    limit: int = 2**62,
+) -> list[Job]:
+    """Those that somebody may look at (None: all), before a number, newest first; ``kinds``: of these alone;
+    without ``every`` those that are open."""
+    terms, values = _of_jobs(whose, every)
+    if kinds is not None:
+        of = {f"of_{place}": kind for place, kind in enumerate(sorted(kinds))}
+        terms += f" AND kind IN ({', '.join(f':{name}' for name in of)})"
+        values |= of
     found = db.rows(
-        f"SELECT {_COLUMNS} FROM jobs WHERE number < :before ORDER BY number DESC LIMIT :limit",
-        {"before": before, "limit": limit},
+        f"SELECT {_COLUMNS} FROM jobs WHERE {terms} AND number < :before"
+        f" ORDER BY number DESC LIMIT :limit{LOOK}",
+        {**values, "before": before, "limit": limit},
     )
     return [_job(row) for row in found]
+
+
+def count(db: Db, whose: Whose, *, every: bool = True, behind: int = 0) -> int:
+    """How many of them there are; ``behind``: that are newer than this number."""
+    terms, values = _of_jobs(whose, every)
+    if behind:
+        terms += " AND number > :behind"
+        values["behind"] = behind
+    row = db.one(f"SELECT count(*) AS n FROM jobs WHERE {terms}{LOOK}", values)
+    assert row is not None
+    return int(row["n"])
+
+
+def _of_jobs(whose: Whose | None, every: bool) -> tuple[str, dict[str, Any]]:
+    terms, values = ["1 = 1"], dict[str, Any]()
+    if whose is not None:
+        terms.append(whose.term)
+        values |= whose.values
+    if not every:
+        terms.append("state IN ('waiting', 'running')")
+    return " AND ".join(terms), values
 
 
 def waiting(db: Db) -> list[int]:
@@ -205,6 +236,19 @@ def counted(db: Db, number: int) -> dict[str, int]:
         {"job": number},
     )
     return {str(row[0]): int(row[1]) for row in found}
+
+
+def count_told(db: Db, number: int) -> int:
+    """How many users an import has added to whom, or about whose request, a letter has left
+    (`mail.store.any_begun`)."""
+    row = db.one(
+        "SELECT count(*) AS n FROM job_rows r WHERE r.job = :job AND r.result = 'added' AND ("
+        f"EXISTS (SELECT 1 FROM mails WHERE mails.user_id = r.subject AND {BEGUN})"
+        f" OR EXISTS (SELECT 1 FROM mails WHERE mails.request_id = r.request_id AND {BEGUN})){LOOK}",
+        {"job": number},
+    )
+    assert row is not None
+    return int(row["n"])
 
 
 def lines(

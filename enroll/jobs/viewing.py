@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ca.storage import Transaction
@@ -11,7 +12,7 @@ from enroll.jobs.kinds import IMPORTS, problem_of
 from enroll.jobs.store import Job, Line
 from enroll.operators import actors
 from enroll.operators.actors import Actor
-from enroll.operators.kinds import KINDS
+from enroll.operators.kinds import KINDS, whose
 from enroll.operators.roles import Verdict
 from enroll.people import csvfile
 from enroll.ra import RegistrationAuthority
@@ -31,9 +32,23 @@ def seen(db: Transaction, actor: Actor, number: int) -> Job:
     return found
 
 
-def listed(db: Transaction, actor: Actor, *, every: bool = True) -> list[Job]:
-    """Those that somebody may look at, newest first; without ``every`` those that are open."""
-    return [each for each in jobs.jobs(db, every=every) if visible(actor, each)]
+def listed(
+    db: Transaction,
+    actor: Actor,
+    kinds: Collection[str] | None = None,
+    *,
+    every: bool = True,
+    before: int = 2**62,
+    limit: int = 2**62,
+) -> list[Job]:
+    """Those that somebody may look at (`visible`), newest first, so many before a number; ``kinds``: of these
+    alone; without ``every`` those that are open."""
+    return jobs.jobs(db, whose(actor), kinds, every=every, before=before, limit=limit)
+
+
+def count(db: Transaction, actor: Actor, *, every: bool = True, behind: int = 0) -> int:
+    """How many those are; ``behind``: that are newer than a number."""
+    return jobs.count(db, whose(actor), every=every, behind=behind)
 
 
 def may_stop(actor: Actor, job: Job) -> bool:

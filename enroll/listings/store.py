@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,30 @@ from enroll.identifiers import number_in
 from enroll.mail.store import SHOWN
 from enroll.people.sameness import name_key, tidy_mail
 from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, Application, as_application
+
+# Certificates, or letters, that are looked at one after the other for a page of those that are asked for.
+_NEAR = 10_000
+
+
+@dataclass(frozen=True)
+class Whose:
+    """What somebody may look at of what is proposed and done: what they have proposed themselves, and what is
+    of some kinds."""
+
+    proposer: str
+    kinds: Collection[str]
+
+    @property
+    def term(self) -> str:
+        """In a statement about a table that has both columns."""
+        kinds = ", ".join(f":kind_{place}" for place in range(len(self.kinds))) or "''"
+        return f"(proposer = :proposer OR kind IN ({kinds}))"
+
+    @property
+    def values(self) -> dict[str, str]:
+        kinds = {f"kind_{place}": kind for place, kind in enumerate(sorted(self.kinds))}
+        return {"proposer": self.proposer, **kinds}
+
 
 CertificateState = Literal["reserved", "issued", "expired", "held", "revoked"]
 
@@ -62,20 +86,45 @@ def certificates(db: Transaction, wanted: Wanted, at: int, last: int, limit: int
 
     ``name`` is a part of the common name, or of the name of whose it is.
     """
+    newest = db.one(f"SELECT coalesce(max(number), 0) AS n FROM certificates{LOOK}")
+    assert newest is not None
+    last = min(last, int(newest["n"]) + 1)
+    first = last - _NEAR
+    # Of what there is much of a page is soon met among the next ones; of anything else all are found first,
+    # by an index, and then put in order.
+    found = list(_certificates(db, wanted, at, first, last, limit, near=True))
+    if len(found) < limit and first > 1:
+        found += _certificates(db, wanted, at, 0, first, limit - len(found), near=False)
+    return found
+
+
+def _certificates(
+    db: Transaction, wanted: Wanted, at: int, first: int, last: int, limit: int, *, near: bool
+) -> Sequence[Row]:
+    """Those from a number on and before another; ``near``: by their numbers, else by what narrows them."""
     terms, values = _of_people(wanted, also="lower(certificates.subject_cn) LIKE :common_name ESCAPE '\\'")
     if wanted.user_id is not None:
         terms.append("enrollments.user_id = :user_id")
     # Whose they are is joined where it is asked for only: it costs as much as all the rest.
-    joined = _OWNERS if terms else ""
+    # Inner joins are begun at whom it is; those that are near, and what may stand in the certificate alone,
+    # at the certificates.
+    owners = _OWNERS if near or wanted.name is not None else _OWNERS.replace(" LEFT JOIN ", " JOIN ")
+    joined = owners if terms else ""
     terms.append(
         (_STATES[wanted.state] if wanted.state is not None else "1 = 1") + _ends("certificates", wanted)
     )
-    statement = (
-        f"SELECT {_CERTIFICATE} FROM certificates{joined}"
-        f" WHERE certificates.number < :last AND {_all(terms)}"
-        f" ORDER BY certificates.number DESC LIMIT :limit{LOOK}"
+    values |= {**_ends_values(wanted), "at": at, "first": first, "last": last, "limit": limit}
+    by = "certificates.number" if near else "+certificates.number"
+    terms += [f"{by} >= :first", f"{by} < :last"]
+    narrowed, order = f" WHERE {_all(terms)}", f" ORDER BY {by} DESC LIMIT :limit"
+    if near or joined:
+        return db.rows(f"SELECT {_CERTIFICATE} FROM certificates{joined}{narrowed}{order}{LOOK}", values)
+    # The keys by the index alone: the rows are wide. In words that the partial ones have.
+    partly = " AND change_number IS NOT NULL" if wanted.state == "revoked" else ""
+    keys = f"SELECT number FROM certificates{narrowed}{partly}{order}"
+    return db.rows(
+        f"SELECT {_CERTIFICATE} FROM certificates WHERE number IN ({keys}) ORDER BY number DESC{LOOK}", values
     )
-    return db.rows(statement, {**values, **_ends_values(wanted), "at": at, "last": last, "limit": limit})
 
 
 def holders(db: Transaction, issuer_id: str, at: int, last: int, limit: int) -> Sequence[Row]:
@@ -212,11 +261,20 @@ LETTER_STATES = tuple(_LETTERS)
 
 def letters(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequence[Row]:
     """Letters without their words, newest first: those before a number."""
+    newest = db.one(f"SELECT coalesce(max(id), 0) AS n FROM mails{LOOK}")
+    assert newest is not None
+    last = min(last, int(newest["n"]) + 1)
     terms, values = _of_letters(wanted)
     statement = (
-        f"SELECT {SHOWN} FROM mails WHERE {_all([*terms, 'id < :last'])} ORDER BY id DESC LIMIT :limit"
+        f"SELECT {SHOWN} FROM mails WHERE {_all([*terms, 'id < :last', 'id >= :first'])}"
+        " ORDER BY id DESC LIMIT :limit"
     )
-    return db.rows(statement, {**values, "last": last, "limit": limit})
+    # As of certificates above.
+    first = last - _NEAR
+    found = list(db.rows(statement, {**values, "last": last, "first": first, "limit": limit}))
+    if len(found) < limit and first > 1:
+        found += few_letters(db, wanted, first, limit - len(found))
+    return found
 
 
 def few_letters(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequence[Row]:
@@ -233,7 +291,8 @@ def count_letters(db: Transaction, wanted: Letters, since: int = 0) -> int:
     """How many there are; ``since``: of this number and newer."""
     terms, values = _of_letters(wanted)
     if since:
-        terms.append("id >= :first")
+        # "+id": by an index that has all of it, and not by the letters themselves.
+        terms.append("+id >= :first")
     row = db.one(f"SELECT count(*) AS n FROM mails WHERE {_all(terms)}{LOOK}", {**values, "first": since})
     return 0 if row is None else int(row["n"])
 
@@ -307,8 +366,8 @@ def _of_applications(wanted: Applied) -> tuple[list[str], dict[str, Any]]:
 
 #: Whether newest first -> what comes behind a row.
 _BEHIND: Mapping[bool, str] = {
-    False: "(submitted_at > :last_at OR (submitted_at = :last_at AND id > :last_id))",
-    True: "(submitted_at < :last_at OR (submitted_at = :last_at AND id < :last_id))",
+    False: "(submitted_at >= :last_at AND (submitted_at > :last_at OR id > :last_id))",
+    True: "(submitted_at <= :last_at AND (submitted_at < :last_at OR id < :last_id))",
 }
 
 _OF_HOLDERS = (

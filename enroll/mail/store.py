@@ -64,11 +64,14 @@ def release(db: Transaction, at: int, user_id: str | None = None) -> int:
     )
 
 
+#: Of a letter that has left, or was taken to leave.
+BEGUN = "(attempts > 0 OR state = 'sent' OR sent_at IS NOT NULL)"
+
+
 def any_begun(db: Transaction, user_id: str, request_id: str) -> bool:
     """Whether a letter to a user, or about a request, has left, or was taken to leave."""
     row = db.one(
-        "SELECT 1 FROM mails WHERE (user_id = :user_id OR request_id = :request_id)"
-        " AND (attempts > 0 OR state = 'sent' OR sent_at IS NOT NULL) LIMIT 1",
+        f"SELECT 1 FROM mails WHERE (user_id = :user_id OR request_id = :request_id) AND {BEGUN} LIMIT 1",
         {"user_id": user_id, "request_id": request_id},
     )
     return row is not None

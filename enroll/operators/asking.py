@@ -23,7 +23,7 @@ from enroll.mail import occasions
 from enroll.operators import actors
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor
-from enroll.operators.kinds import KINDS, Kind
+from enroll.operators.kinds import KINDS, Kind, whose
 from enroll.operators.roles import Act, Role, Verdict, roles_with
 from enroll.operators.states import Event, State, next_state
 from enroll.operators.store import Proposal
@@ -218,11 +218,23 @@ def seen(db: Transaction, actor: Actor, number: int) -> Proposal:
 
 
 def listed(
-    db: Transaction, actor: Actor, at: int, *, every: bool = False, before: int = 2**62
+    db: Transaction,
+    actor: Actor,
+    at: int,
+    *,
+    every: bool = False,
+    before: int = 2**62,
+    limit: int = 2**62,
 ) -> list[Proposal]:
-    """Those that somebody may look at, newest first: that wait, or ``every`` one; ``before`` a number."""
-    found = operators.proposals(db, None if every else State.PENDING, before=before)
-    return [each for each in found if visible(actor, each) and (every or state_at(each, at) is State.PENDING)]
+    """Those that somebody may look at (`visible`), newest first: that wait, or ``every`` one; so many
+    ``before`` a number."""
+    waiting_at = None if every else at
+    return operators.proposals(db, whose(actor), waiting_at=waiting_at, before=before, limit=limit)
+
+
+def count(db: Transaction, actor: Actor, at: int, *, every: bool = False, behind: int = 0) -> int:
+    """How many those are; ``behind``: that are newer than a number."""
+    return operators.count_proposals(db, whose(actor), waiting_at=None if every else at, behind=behind)
 
 
 def may_decide(
@@ -346,8 +358,8 @@ def _propose(
     kind.check_by_two(db, ra, payload)
     before, subject = kind.standing(db, ra, payload), kind.subject(payload)
     wanted = digest_of(payload)
-    for each in operators.proposals(db, State.PENDING):
-        if each.kind == name and each.expires_at > at and digest_of(each.payload) == wanted:
+    for each in operators.proposals_about(db, [name], subject):
+        if each.expires_at > at and digest_of(each.payload) == wanted:
             detail = (
                 f"proposal {each.number} says that already, and waits: sekisho proposal show {each.number}"
             )

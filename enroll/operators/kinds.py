@@ -20,10 +20,11 @@ from enroll.hooks import endpoints
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import undoable
 from enroll.jst import days_before, shown_day
+from enroll.listings.store import Whose
 from enroll.operators import operating, templates
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, identity_of
-from enroll.operators.roles import MOST_LETTERS, MOST_REVOCATIONS, Act
+from enroll.operators.roles import MOST_LETTERS, MOST_REVOCATIONS, Act, Verdict
 from enroll.people import applications, changes, register, replacing
 from enroll.people.likeness import check_unlike, check_unshared
 from enroll.people.register import Person
@@ -629,3 +630,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 
 #: Kinds that end the logins of whoever they are about: their sessions end as well, where there are any.
 ENDS_LOGINS = ("user.disable", "user.reset_password", "organisation.disable")
+
+
+def whose(actor: Actor) -> Whose:
+    """What somebody may look at of proposals and jobs: their own, and those of an act that they may read."""
+    return Whose(actor.identity, [name for name, kind in KINDS.items() if actor.may(kind.act) & Verdict.READ])

@@ -5,7 +5,7 @@ A page begins after the last row of the one before; whose data it has stands in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,18 +13,15 @@ import ca.store
 from ca.storage import Transaction
 from ca.store import CertificateRecord
 from enroll import generations, store
-from enroll.jobs import store as jobs
 from enroll.jobs import viewing
-from enroll.jobs.states import OPEN
 from enroll.jobs.store import Job
 from enroll.listings import store as pages
 from enroll.listings.store import Applied, Letters, Wanted
 from enroll.mail import store as mail_store
-from enroll.operators import asking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, asked_again, require
+from enroll.operators.kinds import whose
 from enroll.operators.roles import Act, Verdict
-from enroll.operators.states import State
 from enroll.operators.store import Proposal
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
@@ -33,8 +30,6 @@ from enroll.store import Application, Organisation, User
 
 T = TypeVar("T")
 _BEYOND = 2**62
-# Rows that are looked at together, where not everybody sees every one.
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -141,13 +136,10 @@ def proposals(
     db: Transaction, actor: Actor, at: int, before: int | None, limit: int, *, every: bool = True
 ) -> Page[Proposal]:
     """Those that somebody may look at, newest first, before a number; without ``every`` those that wait."""
-    state = None if every else State.PENDING
-    return _visible(
-        lambda last: operators.proposals(db, state, before=last, limit=_AT_ONCE),
-        lambda each: asking.visible(actor, each) and (every or asking.state_at(each, at) is state),
-        before,
-        limit,
-    )
+    before = _BEYOND if before is None else before
+    waiting_at = None if every else at
+    found = operators.proposals(db, whose(actor), waiting_at=waiting_at, before=before, limit=limit + 1)
+    return _page(found, limit)
 
 
 def jobs_of(
@@ -160,16 +152,8 @@ def jobs_of(
     every: bool = True,
 ) -> Page[Job]:
     """The same of jobs, without ``every`` those that are open; ``kinds``: of these alone."""
-    return _visible(
-        lambda last: jobs.page(db, last, _AT_ONCE),
-        lambda each: (
-            viewing.visible(actor, each)
-            and (kinds is None or each.kind in kinds)
-            and (every or each.state in OPEN)
-        ),
-        before,
-        limit,
-    )
+    before = _BEYOND if before is None else before
+    return _page(viewing.listed(db, actor, kinds, every=every, before=before, limit=limit + 1), limit)
 
 
 async def note_listing(
@@ -192,22 +176,6 @@ async def note_listing(
 def _page(found: Sequence[T], limit: int) -> Page[T]:
     """``found``: one more than is shown, if there is one."""
     return Page(found[:limit], len(found) > limit)
-
-
-_Numbered = TypeVar("_Numbered", Proposal, Job)
-
-
-def _visible(
-    read: Callable[[int], Sequence[_Numbered]],
-    seen: Callable[[_Numbered], bool],
-    before: int | None,
-    limit: int,
-) -> Page[_Numbered]:
-    last, found = _BEYOND if before is None else before, list[_Numbered]()
-    while len(found) <= limit and (some := read(last)):
-        found += [each for each in some if seen(each)]
-        last = some[-1].number
-    return _page(found, limit)
 
 
 def _there(found: T | None, field: str) -> T:

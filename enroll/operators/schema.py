@@ -83,6 +83,8 @@ _OPERATORS = (
     )
     """,
     "CREATE INDEX proposals_open ON proposals(expires_at) WHERE state = 'pending'",
+    # All that a list is narrowed by: its rows have whole files in them, and are counted without a look.
+    "CREATE INDEX proposals_listed ON proposals(number, state, kind, proposer, expires_at)",
     "CREATE INDEX proposals_by_subject ON proposals(subject)",
     "CREATE INDEX proposals_undone ON proposals(number) WHERE state = 'approved' AND done_at IS NULL",
     """

@@ -12,6 +12,7 @@ from typing import Any
 
 from ca.storage import ALONE, LOOK, Row, Transaction, inserting
 from enroll.languages import Language
+from enroll.listings.store import Whose
 from enroll.operators.roles import Kind, Role
 from enroll.operators.states import State
 
@@ -426,15 +427,43 @@ def proposal(db: Db, number: int) -> Proposal | None:
 
 
 def proposals(
-    db: Db, state: State | None = None, *, before: int = 2**62, limit: int = 2**62
+    db: Db,
+    whose: Whose | None = None,
+    *,
+    waiting_at: int | None = None,
+    before: int = 2**62,
+    limit: int = 2**62,
 ) -> list[Proposal]:
-    """Those before a number, newest first."""
-    narrowed = "state = :state AND" if state is not None else ""
+    """Those that somebody may look at (None: all), before a number, newest first; ``waiting_at``: that wait
+    at a moment."""
+    terms, values = _of_proposals(whose, waiting_at)
     found = db.rows(
-        f"SELECT * FROM proposals WHERE {narrowed} number < :before ORDER BY number DESC LIMIT :limit",
-        {"state": state, "before": before, "limit": limit},
+        f"SELECT * FROM proposals WHERE {terms} AND number < :before ORDER BY number DESC LIMIT :limit{LOOK}",
+        {**values, "before": before, "limit": limit},
     )
     return [_proposal(row) for row in found]
+
+
+def count_proposals(db: Db, whose: Whose, *, waiting_at: int | None = None, behind: int = 0) -> int:
+    """How many of them there are; ``behind``: that are newer than this number."""
+    terms, values = _of_proposals(whose, waiting_at)
+    if behind:
+        terms += " AND number > :behind"
+        values["behind"] = behind
+    row = db.one(f"SELECT count(*) AS n FROM proposals WHERE {terms}{LOOK}", values)
+    assert row is not None
+    return int(row["n"])
+
+
+def _of_proposals(whose: Whose | None, waiting_at: int | None) -> tuple[str, dict[str, Any]]:
+    terms, values = ["1 = 1"], dict[str, Any]()
+    if whose is not None:
+        terms.append(whose.term)
+        values |= whose.values
+    if waiting_at is not None:
+        terms.append("state = 'pending' AND expires_at > :at")
+        values["at"] = waiting_at
+    return " AND ".join(terms), values
 
 
 def proposals_about(db: Db, kinds: Sequence[str], *subjects: str) -> list[Proposal]:

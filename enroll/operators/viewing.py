@@ -86,8 +86,8 @@ def last_day(at: int) -> date:
 def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mapping[str, Any]:
     """How much there is of what needs somebody, as far as the actor may see it. Refusal("not_permitted")."""
     require(actor, Act.STANDING, Verdict.READ)
-    found: dict[str, int] = {"proposals": len(asking.listed(db, actor, ra.now()))}
-    found["jobs"] = len(jobs.listed(db, actor, every=False))
+    found: dict[str, int] = {"proposals": asking.count(db, actor, ra.now())}
+    found["jobs"] = jobs.count(db, actor, every=False)
     if actor.may(Act.APPLICATIONS) & Verdict.READ:
         found["applications"] = applied.count(db, ra, actor, Wanted())
         found["applications_overdue"] = applied.count(db, ra, actor, Wanted(due="overdue"))

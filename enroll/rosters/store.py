@@ -94,7 +94,7 @@ def _count(
 def _behind(key: str, since: str, newest: bool) -> str:
     """What comes behind a row."""
     if newest:
-        return f"({since} < :last_at OR ({since} = :last_at AND {key} > :last))"
+        return f"({since} <= :last_at AND ({since} < :last_at OR {key} > :last))"
     return f"({key} > :last)"
 
 
@@ -168,7 +168,9 @@ _BOUNCED = (
 _STATES: Mapping[str, str] = {
     "active": "u.disabled_at IS NULL AND o.disabled_at IS NULL",
     "stopped": "(u.disabled_at IS NOT NULL OR o.disabled_at IS NOT NULL)",
-    "held": _HELD,
+    # The other way round: certificates that are held are few, and an index of their own.
+    "held": "u.user_id IN (SELECT h.user_id FROM certificates c JOIN enrollments h ON h.serial = c.serial"
+    " WHERE c.status = 'held' AND h.state IN ('issued', 'picked_up', 'in_use'))",
 }
 _ORGANISATIONS = (
     "SELECT o.*, (SELECT count(*) FROM users u WHERE u.policy_number = o.policy_number) AS users,"

@@ -43,21 +43,23 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     typed = number_in(request.query.get("before", ""), 14)
     before = 2**62 if typed is None else typed
 
-    def read(db: Transaction) -> tuple[list[Job], list[Job], Names]:
-        there = viewing.listed(db, visitor.actor, every=every)
-        page = [each for each in there if each.number < before][:_PAGE]
-        return there, page, _names(db, page)
+    def read(db: Transaction) -> tuple[list[Job], int, int, Names]:
+        actor = visitor.actor
+        page = viewing.listed(db, actor, every=every, before=before, limit=_PAGE + 1)
+        newer = viewing.count(db, actor, every=every, behind=page[0].number) if page else 0
+        return page, newer, viewing.count(db, actor, every=every), _names(db, page[:_PAGE])
 
-    there, page, names = await ra.database.read(read)
+    there, newer, total, names = await ra.database.read(read)
+    page = there[:_PAGE]
     return show(
         request,
         "jobs.html",
         visitor,
         found=[(each, saying.subject(each.kind, each.subject, names)) for each in page],
         who=lambda told: saying.who(told, names),
-        further=page[-1].number if page and page[-1] != there[-1] else None,
-        first=there.index(page[0]) + 1 if page else 0,
-        total=len(there),
+        further=page[-1].number if len(there) > _PAGE else None,
+        first=newer + 1,
+        total=total,
         every=every,
         kinds=PROPOSALS,
         states=STATES,
@@ -83,7 +85,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         lines = viewing.first_lines(db, found, _PAGE)
         return found, jobs.counted(db, number), lines, may, _names(db, [found])
 
-    found, counts, lines, may_undo, names = await ra.database.read(read)
+    found, counts, lines, may_undo, names = await ra.database.read_aside(read)
     language = language_of(request)
     return show(
         request,

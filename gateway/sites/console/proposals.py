@@ -36,13 +36,17 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     typed, at = number_in(request.query.get("before", ""), 14), ra.now()
     before = 2**62 if typed is None else typed
 
-    def work(db: Transaction) -> tuple[list[Proposal], list[Proposal], set[int], Names]:
-        there = asking.listed(db, visitor.actor, at, every=every)
-        page = [each for each in there if each.number < before][:_PAGE]
-        decides = {each.number for each in page if may_decide(db, visitor.actor, each, at)}
-        return there, page, decides, viewing.names_in(db, *map(_facts, page))
+    def work(db: Transaction) -> tuple[list[Proposal], int, int, set[int], Names]:
+        actor = visitor.actor
+        page = asking.listed(db, actor, at, every=every, before=before, limit=_PAGE + 1)
+        shown = page[:_PAGE]
+        newer = asking.count(db, actor, at, every=every, behind=shown[0].number) if shown else 0
+        decides = {each.number for each in shown if may_decide(db, actor, each, at)}
+        total = asking.count(db, actor, at, every=every)
+        return page, newer, total, decides, viewing.names_in(db, *map(_facts, shown))
 
-    there, page, decides, names = await ra.database.read(work)
+    found, newer, total, decides, names = await ra.database.read(work)
+    page = found[:_PAGE]
     return show(
         request,
         "proposals.html",
@@ -51,9 +55,9 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         subject=lambda each: saying.subject(each.kind, each.subject, names),
         lead=lambda each: saying.lead(each.kind, each.subject, names) if visitor.may("search") else "",
         who=lambda told: saying.who(told, names),
-        further=page[-1].number if page and page[-1] != there[-1] else None,
-        first=there.index(page[0]) + 1 if page else 0,
-        total=len(there),
+        further=page[-1].number if len(found) > _PAGE else None,
+        first=newer + 1,
+        total=total,
         every=every,
         kinds=PROPOSALS,
         states=STATES,

@@ -273,7 +273,7 @@ async def test_what_would_change_nothing_is_not_proposed(tmp_path, kind, typed, 
         assert await refused(wanted) == Refusal(
             "invalid_input", "changes", detail="nothing would change: it is recorded like this already"
         )
-        assert operators.proposals(look(ra.database), State.PENDING) == []
+        assert operators.proposals(look(ra.database), waiting_at=0) == []
 
 
 async def test_only_who_proposed_withdraws(tmp_path):
