@@ -58,10 +58,10 @@ MEASUREMENTS = (
     Measurement("signer_bench", 150, 25, "--signatures 200 --stored 20000"),
     Measurement("operator_bench", 150, 20, "--users 1000 --certificates 5000 --import 500"),
     Measurement(
-        "search_bench",
-        240,
-        9,
-        "--users 1000 --organisations 200 --certificates 20000 --audit 10000 --times 20",
+        "console_bench",
+        360,
+        60,
+        "--users 400 --organisations 60 --certificates 8000 --audit 4000 --rounds 2 --cpu 1 --import 300",
     ),
     Measurement("report_bench", 150, 7, "--users 1000 --certificates 20000 --rounds 20"),
 )
