@@ -120,6 +120,7 @@ CONSOLE: Mapping[str, Sequence[str]] = {
         "/integrations/deliveries?endpoint={endpoint}&state=delivered&before={delivery}",
     ],
     "/integrations/webhooks/{name}": ["/integrations/webhooks/{endpoint}"],
+    "/integrations/webhooks/{name}/change": ["/integrations/webhooks/{endpoint}/change"],
     "/audit": [
         "/audit",
         "/audit?before={audit}",
@@ -217,11 +218,17 @@ CONSOLE: Mapping[str, Sequence[str]] = {
 FILES: Mapping[str, Sequence[str]] = {
     "/imports/checked/{mark}/refused": ["{checked}/refused"],
     "/imports/{number}/failures": ["/imports/{long_job}/failures"],
-    "/users.csv": ["/users.csv?policy_number={largest}"],
+    "/proposals.{form}": ["/proposals.csv"],
+    "/applications.{form}": ["/applications.csv?state=submitted"],
+    "/jobs.{form}": ["/jobs.csv"],
+    "/organisations.{form}": ["/organisations.csv"],
+    "/users.{form}": ["/users.csv?policy_number={largest}"],
     "/audit.{form}": ["/audit.csv?about={busiest}", "/audit.jsonl?about={user_id}"],
-    "/reports/{name}.csv": ["/reports/{report}.csv"],
-    "/campaigns/{number}.csv": ["/campaigns/{campaign}.csv"],
-    "/campaigns/{number}/people.csv": ["/campaigns/{campaign}/people.csv?organisation={largest}"],
+    **{f"/reports/{name}.{{form}}": [f"/reports/{name}.csv"] for name in console.reports.NAMES.split("|")},
+    "/campaigns/{number}.{form}": ["/campaigns/{campaign}.csv"],
+    "/campaigns/{number}/people.{form}": ["/campaigns/{campaign}/people.csv?organisation={largest}"],
+    "/letters.{form}": ["/letters.csv?user_id={user_id}"],
+    "/certificates.{form}": ["/certificates.csv?organisation={policy_number}"],
 }
 #: The same of the API.
 API: Mapping[str, Sequence[str]] = {
