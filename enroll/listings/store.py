@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ca.storage import LOOK, Row, Transaction
+from ca.storage import ALONE, LOOK, Row, Transaction
 from enroll.identifiers import number_in
 from enroll.mail.store import SHOWN
 from enroll.people.sameness import name_key, tidy_mail
@@ -135,7 +135,7 @@ def holders(db: Transaction, issuer_id: str, at: int, last: int, limit: int) -> 
 
 def holding(db: Transaction, issuer_id: str, user_id: str, at: int) -> Sequence[Row]:
     """The same of one user, all of them."""
-    return db.rows(_HOLDING, {"issuer_id": issuer_id, "user_id": user_id, "at": at})
+    return db.rows(_HOLDING + ALONE, {"issuer_id": issuer_id, "user_id": user_id, "at": at})
 
 
 def requests(db: Transaction, user_id: str | None, last: int, limit: int) -> Sequence[Row]:
