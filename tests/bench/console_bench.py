@@ -40,7 +40,8 @@ from enroll.reports import MOST_DAYS
 from gateway.demo import operators
 from gateway.demo.standin import signed
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import DATABASE, open_deployment
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import open_deployment
 from gateway.sites import console
 from gateway.sites.api.reading import cursor_of
 from gateway.sites.api.table import ROUTES as API_ROUTES
@@ -112,6 +113,7 @@ CONSOLE: Mapping[str, Sequence[str]] = {
     "/postcards": ["/postcards", "/postcards?state=all", "/postcards?state=all&before={batch}"],
     "/postcards/{number}": ["/postcards/{batch}"],
     "/operators": ["/operators", "/operators?certificate=ending"],
+    "/operators/{name}": ["/operators/shounin"],
     "/integrations": ["/integrations"],
     "/integrations/new": ["/integrations/new"],
     "/integrations/deliveries": [
@@ -182,6 +184,7 @@ CONSOLE: Mapping[str, Sequence[str]] = {
         "/letters?state=sent&to={day}",
     ],
     "/letters/bulk": ["/letters/bulk"],
+    "/letters/release": ["/letters/release"],
     "/letters/{number}": ["/letters/{letter}", "/letters/{failed_letter}"],
     "/templates": ["/templates"],
     "/templates/{template}/{language}": ["/templates/pickup/ja", "/templates/renewal/en"],

@@ -23,7 +23,8 @@ from typing import Any
 
 from enroll.people.register import Person
 from enroll.people.sameness import mail_key, name_key, search_keys
-from gateway.serving.deployment import DATABASE, DEMO_MARKER
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import DEMO_MARKER
 from tests.cli.processes import process, typed, until
 
 DAY = 86_400
