@@ -363,16 +363,19 @@ class Database:
         before = time.time()
         row = self._asked(
             "SELECT current_setting('server_version'), pg_is_in_recovery(),"
-            " current_setting('transaction_read_only'), current_setting('synchronous_commit'),"
+            " current_setting('default_transaction_read_only'), current_setting('synchronous_commit'),"
+            " current_setting('fsync'), current_setting('full_page_writes'),"
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
             " current_setting('max_connections')::integer"
             " - current_setting('superuser_reserved_connections')::integer,"
             " extract(epoch FROM clock_timestamp())::double precision"
         )
         # Half of the way there and back.
-        ahead = row[6] - (before + time.time()) / 2
+        ahead = row[8] - (before + time.time()) / 2
         writable = not row[1] and row[2] == "off"
-        return Condition(str(self._server), row[0], writable, row[3], row[4], row[5], ahead)
+        names = ("synchronous_commit", "fsync", "full_page_writes")
+        loses = tuple(f"{name} is off" for name, value in zip(names, row[3:6], strict=True) if value == "off")
+        return Condition(str(self._server), row[0], writable, loses, row[6], row[7], ahead)
 
     def hold(self, lost: Callable[[], None]) -> None:
         self._loop.result(self._hold(lost))

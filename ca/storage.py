@@ -209,13 +209,13 @@ class Storage(Protocol):
 
 @dataclass(frozen=True)
 class Condition:
-    """How a database server is. ``durable``: its ``synchronous_commit``; ``connections``: of everybody, and
-    how many there may be; ``ahead``: seconds of its clock before ours."""
+    """How a database server is. ``loses``: its settings by which it may lose what it has committed;
+    ``connections``: of everybody, and how many there may be; ``ahead``: seconds of its clock before ours."""
 
     where: str
     version: str
     writable: bool
-    durable: str
+    loses: tuple[str, ...]
     connections: int
     most: int
     ahead: float

@@ -43,16 +43,19 @@ class Cluster:
 
     folder: Path
 
-    def url(self, name: str) -> str:
-        return f"postgresql://postgres@/{name}?host={self.folder}"
+    def url(self, name: str, port: int = 5432) -> str:
+        at = f"&port={port}" if port != 5432 else ""
+        return f"postgresql://postgres@/{name}?host={self.folder}{at}"
 
     @contextmanager
-    def running(self, *, durable: bool = False) -> Iterator[int]:
-        """The server, until the end of the block; its process. ``durable``: it waits for its disk."""
+    def running(self, *settings: str, durable: bool = False, port: int = 5432) -> Iterator[int]:
+        """The server, until the end of the block; its process. ``durable``: it waits for its disk.
+        ``settings``: more of them, as name=value."""
         command = [
             *(*_as_postgres(), _PROGRAMS[-1] / "postgres", "-D", self.folder / "data", "-k", self.folder),
             *("-c", "listen_addresses=", "-c", "max_connections=200"),
-            *("-c", f"fsync={'on' if durable else 'off'}"),
+            *("-c", f"fsync={'on' if durable else 'off'}", "-c", f"port={port}"),
+            *(word for each in settings for word in ("-c", each)),
         ]
         with (
             open(self.folder / "log", "ab") as log,
@@ -61,7 +64,7 @@ class Cluster:
             ends = time.monotonic() + _PATIENCE
             while True:
                 try:
-                    _wait(_asked(self.url("postgres"), "SELECT 1"))
+                    _wait(_asked(self.url("postgres", port), "SELECT 1"))
                     break
                 except (OSError, asyncpg.PostgresError):
                     if time.monotonic() > ends or server.poll() is not None:

@@ -20,7 +20,18 @@ from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Refused
 from enroll.refusals import CONFIRM
-from gateway.cli import ageing, approvers, ending, fetching, owners, printable, receivers, samples, undone
+from gateway.cli import (
+    ageing,
+    approvers,
+    ending,
+    fetching,
+    onserver,
+    owners,
+    printable,
+    receivers,
+    samples,
+    undone,
+)
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy.upstream import Address, cause_of
@@ -251,6 +262,7 @@ _CHECKS: Mapping[str, Check] = {
     "log": _log,
     "disk": ageing.disk,
     "database": ageing.database,
+    "database server": onserver.found,
     "backup": ageing.backups,
     "keys of windows": ending.found,
     "server certificate": CHECKS["server certificate"],

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import run
 
 import pytest
 
 import ca.store
 from ca import datadir, journal
 from ca.errors import ConfigError
-from ca.storage import Storage, StorageTrouble
+from ca.storage import Condition, Storage, StorageTrouble
+from gateway.cli.onserver import judged
 from gateway.serving.database import open_database, server_of
 from gateway.serving.deployment import SCHEMAS
 from gateway.serving.settings.running import Storage as Settings
 from gateway.serving.standing import NODE, belonging, compare, journal_of
 from tests import databases
 from tests.datadirs import CHEAP, PASSPHRASE, START
+from tests.ports import free_port
 
 pytestmark = databases.NEEDED
 
@@ -284,3 +288,62 @@ def test_a_damaged_identity_is_told(directory):
     (one.path / NODE).write_text(json.dumps({"node": "x"}))
     with pytest.raises(ConfigError, match="is damaged; put it back"):
         one.open()
+
+
+def _certificate(folder: Path, name: str) -> Path:
+    """A certificate of its own for localhost, with its key, which the server alone may read."""
+    key, pem = folder / f"{name}.key", folder / f"{name}.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    run([*made, *named, "-keyout", key, "-out", pem, "-days", "2"], check=True, capture_output=True)
+    key.chmod(0o600)
+    for each in (key, pem) if os.geteuid() == 0 else ():
+        shutil.chown(each, "postgres")
+    return pem
+
+
+def test_the_server_is_known_by_its_certificate(made, tmp_path):
+    """By TLS to the host that is named, of the CA that the settings name: another CA's certificate, another
+    name and no TLS at all are refused, and a host that is away is passed over."""
+    data, port = tmp_path / "data", free_port()
+    shutil.copytree(made / "ours", data)
+    kept = journal_of(data)
+    with databases.temporary() as cluster:
+        own, other = _certificate(cluster.folder, "own"), _certificate(cluster.folder, "other")
+        for each in (own, other):
+            shutil.copy(each, data)
+        hba = cluster.folder / "data" / "pg_hba.conf"
+        hba.write_text("local all all trust\nhostssl all all all trust\n")
+        secure = ("ssl=on", f"ssl_cert_file={own}", f"ssl_key_file={own.with_suffix('.key')}")
+        with cluster.running():
+            databases._make(cluster, "tls", "template0")
+        with cluster.running(*secure, "listen_addresses=127.0.0.1", port=port):
+            url = f"postgresql://postgres@localhost:{free_port()},localhost:{port}/tls"
+            settings = Settings(url=url, ca=own.name)
+            database = open_database(data, settings, SCHEMAS, ca_id=kept.ca, kept=kept)
+            with closing(database):
+                ours = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+                assert database.read_now(lambda db: db.one(ours)[0]) is True
+                (told,) = judged(database.condition())
+                assert (told.state, "fsync is off" in told.found) == ("bad", True)
+            for changed, why in (
+                ({"ca": other.name}, "certificate is not believed"),
+                ({"url": url.replace("localhost", "127.0.0.1")}, "certificate is not believed"),
+                ({"sslmode": "disable"}, "does not let us in"),
+            ):
+                with pytest.raises(ConfigError, match=why):
+                    open_database(data, replace(settings, **changed), SCHEMAS, ca_id=kept.ca, kept=kept)
+
+
+def test_what_doctor_says_of_a_server():
+    """Each trouble by itself, with what to do; and of one that is in order its figures."""
+    good = Condition("x at db", "15.1", True, (), 3, 97, 0.01)
+    assert [(each.state, each.hint) for each in judged(good)] == [("ok", "")]
+    for changed, state, words in (
+        ({"writable": False}, "bad", "can only be read"),
+        ({"loses": ("fsync is off",)}, "bad", "fsync is off"),
+        ({"connections": 80}, "notice", "few connections"),
+        ({"ahead": -5.0}, "notice", "the clocks differ"),
+    ):
+        (found,) = judged(replace(good, **changed))
+        assert (found.state, words in found.found, bool(found.hint)) == (state, True, True)
