@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from aiohttp import web
@@ -948,6 +949,24 @@ async def test_the_demos_stand_in_makes_passkeys_and_uses_its_own(tmp_path: Path
         assert stand_in.used(party, [foreign], "x") == ""
         assert json.loads(stand_in.used(party, [foreign, mine], "x"))["id"] == mine.credential_id
         assert standin.StandIn(b"other" * 6).used(party, [mine], "x") == ""
+
+
+async def test_filters_and_cursors_that_are_made_up(office: Office) -> None:
+    """Bad input: whatever stands in the address of a page, the answer is that page, an empty one, or what is
+    wrong in words; none is an accident of ours, and nobody is logged out by it."""
+    one = await office.admit("officer", *Role)
+    asked = 0
+    for path in (path for path in MAY_SEE if not {"{", "."} & set(path)):
+        forms = (await one.at.get(path)).main.all("form")
+        narrowing = [each for each in forms if each.attributes.get("method") == "get"]
+        fields = [each for form in narrowing for tag in ("input", "select") for each in form.all(tag)]
+        wanted = {each.attributes["name"]: "\x00'--𠮷\u202e" for each in fields}
+        for name, value in {**wanted, "after": "x-9", "before": "9" * 300}.items():
+            page = await one.at.get(f"{path}?{urlencode({name: value})}")
+            assert page.status in (200, 400, 404, 422), (path, name, page.status)
+            assert (page.path, bool(page.h1)) == (path, True), (path, name)
+            asked += 1
+    assert asked > 100
 
 
 async def test_both_languages(office: Office) -> None:
