@@ -2,11 +2,11 @@
 // (WCAG 2.2, 2.1.4). The menu is closed on a phone until somebody opens it; without a script it stands open.
 "use strict";
 (() => {
-  const menu = document.querySelector(".head .menu");
+  const fold = document.querySelector(".head .fold");
   const narrow = matchMedia("(max-width: 40rem)");
-  const fold = () => menu && (menu.open = !narrow.matches);
-  fold();
-  narrow.addEventListener("change", fold);
+  const folded = () => fold && (fold.open = !narrow.matches);
+  folded();
+  narrow.addEventListener("change", folded);
   const kept = "sekisho.slash";
   const find = document.getElementById("find");
   const choice = document.getElementById("slash");
