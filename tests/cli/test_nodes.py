@@ -109,6 +109,29 @@ def test_a_node_that_is_gone_is_forgotten(first: Shell, second: Shell, tmp_path:
     assert [row["node"] for row in first("node", "list").value["nodes"]] == [own]
 
 
+def test_a_backup_of_a_node_is_its_files(first: Shell, tmp_path: Path) -> None:
+    """The database is not in it, and that is said, with what to type; restored it is a new node, or, with the
+    journal, the one that was lost."""
+    assert first("org", "add", "12345678", "霞が関商事").code == 0
+    key = tmp_path / "key"
+    recipient = first("restore", "key", str(key)).value["key"]["recipient"]
+    made = first("backup", "--to", str(tmp_path / "b.age"), "--recipient", recipient, json_output=False)
+    assert (made.code, "without the database" in made.out, "pg_basebackup" in made.out) == (0, True, True)
+    own = json.loads((first.data / NODE).read_text())["node"]
+    restore = ("restore", "backup", str(tmp_path / "b.age"), "--identity", str(key))
+
+    new = Shell(tmp_path / "new")
+    assert new(*restore).code == 0
+    assert [each["policy_number"] for each in new("org", "list").value["organisations"]] == ["12345678"]
+    assert json.loads((new.data / NODE).read_text())["node"] != own
+
+    again = Shell(tmp_path / "again")
+    assert again(*restore, "--journal", str(first.data / journal.FOLDER)).code == 0
+    assert again("org", "list").code == 0
+    assert json.loads((again.data / NODE).read_text())["node"] == own
+    assert "which is not done to a server" in first("drill").error["message"]
+
+
 @dataclass
 class _Balancer(aiohttp.abc.AbstractResolver):
     """Each connection goes to the next node, whatever name it asks for."""
