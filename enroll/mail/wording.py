@@ -182,6 +182,15 @@ def _outside(read: writing.Parsed | str) -> set[str]:
     return set(writing.names_in(read, conditions=False))
 
 
+def check_templates(own: Templates | None) -> None:
+    """Renders every letter once with each value that letters may have; ConfigError names the first broken
+    template."""
+    sample = dict.fromkeys(SAMPLES, "x")
+    for language in LANGUAGES:
+        for kind in TEMPLATES:
+            writing.render(kind, sample, own, language)
+
+
 def preview(
     template: str, language: Language, own: Templates | None, text: str | None = None
 ) -> tuple[str, str]:

@@ -221,37 +221,6 @@ def read_templates(directory: Path, files: Snapshot | None = None) -> Templates 
     return Templates(directory, texts) if texts else None
 
 
-#: What letters about an issuing CA may say besides.
-_OF_CAS = ("issuer", "ca", "day", "short")
-#: What letters to operators may say besides.
-_OF_OPERATORS = ("code", "role", "reason", "who", "due", "number", "what", "about")
-
-
-def check_templates(own: Templates | None) -> None:
-    """Renders every template once with sample values; ConfigError names the first broken one."""
-    names = ("name", "url", "user_id", "issue_password", "login_password", "request_id", "common_name")
-    more = ("not_after", "until", "moment", "password_by", "admin", "operator", "telephone", "left", "days")
-    sample = dict.fromkeys(
-        (
-            *names,
-            *more,
-            *_OF_CAS,
-            *_OF_OPERATORS,
-            "serial",
-            "reissue",
-            "members",
-            "to",
-            "organisation",
-            "address",
-            "channel",
-        ),
-        "x",
-    )
-    for language in LANGUAGES:
-        for kind in TEMPLATES:
-            render(kind, sample, own, language)
-
-
 def render(kind: Kind, values: dict[str, str], own: Templates | None, language: Language) -> tuple[str, str]:
     """Subject and words of a letter. ConfigError for a template that is broken."""
     parts = {part: filled(named(f"{part}.txt", language), values, own) for part in PARTS}

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from ca import store as certificates
 from enroll import timekeeping
 from enroll.jst import shown
-from enroll.mail import queue, writing
+from enroll.mail import queue, wording, writing
 from enroll.mail.delivery import return_path
 from enroll.mail.replies import Command
 from enroll.mail.smtp import Smtp
@@ -215,7 +215,7 @@ def _clock(deployment: Deployment) -> list[Finding]:
 def _templates(deployment: Deployment) -> list[Finding]:
     files = deployment.ra.templates
     own = deployment.ra.database.read_now(lambda db: writing.in_force(db, files))
-    writing.check_templates(own)
+    wording.check_templates(own)
     found = [str(files.directory) if files is not None else "our own"]
     if own is not None and own.changed:
         found.append(f"changed here: {', '.join(sorted(own.changed))}")

@@ -31,7 +31,7 @@ from enroll.hooks import schema as hooks_schema
 from enroll.hooks.reach import Way
 from enroll.jobs import schema as jobs_schema
 from enroll.mail import store as letters
-from enroll.mail import writing
+from enroll.mail import wording, writing
 from enroll.mail.smtp import Smtp
 from enroll.mail.transport import Outbox, Transport
 from enroll.operators import schema as operators_schema
@@ -269,7 +269,7 @@ def reopened(deployment: Deployment, files: Snapshot) -> Deployment:
         settings=settings,
         templates=writing.read_templates(deployment.data / TEMPLATES, files),
     )
-    writing.check_templates(ra.templates)
+    wording.check_templates(ra.templates)
     ra, opened = _by_register(ra, opened)
     data = deployment.data
     ways = transport_of(config.mail, data, files), webhooks_way(config.webhooks, data, files)

@@ -245,6 +245,7 @@ _MODES = {
     "ca/root.pem": 0o644, "ca/stop.sealed": 0o600, "sekisho.db": 0o600, "sekisho.json": 0o600,
     "servers": 0o700, "servers/ca.key": 0o600, "servers/ca.pem": 0o644, "vault.json": 0o600, "journal": 0o700,
     "journal/000000000001.jsonl": 0o600,
+    "window": 0o700, "window/": 0o600,
 }  # fmt: skip
 
 
@@ -260,9 +261,9 @@ def test_what_is_made_is_nobody_elses(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     found = {
-        re.sub("issuing-[0-9a-f]{16}", "issuing-", str(path.relative_to(data))).removeprefix(
-            "."
-        ): stat.S_IMODE(path.stat().st_mode)
+        re.sub(
+            "(?<=issuing-)[0-9a-f]{16}|(?<=window/)[0-9a-f]{32}", "", str(path.relative_to(data))
+        ).removeprefix("."): stat.S_IMODE(path.stat().st_mode)
         for path in [data, *data.rglob("*")]
         if path.name not in (FILE_NAME, "sekisho.db.lock")  # the operator's own; empty
     }

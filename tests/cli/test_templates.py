@@ -6,7 +6,9 @@ import os
 import pwd
 from pathlib import Path
 
+from enroll.languages import LANGUAGES
 from enroll.mail import writing
+from enroll.mail.wording import OFFERED
 from tests.cli.conftest import Shell
 
 OURS = writing.packaged("user_id.txt")
@@ -15,7 +17,7 @@ OURS = writing.packaged("user_id.txt")
 def test_a_template_is_changed_and_taken_back(peopled: Shell, tmp_path: Path) -> None:
     """What `show` prints is what `change` takes; what is wrong is refused by name, with what to type; doctor
     says what was changed; a test goes to an operator's address, and whoever has none is told so."""
-    assert len(peopled("template", "list").value["templates"]) == 34
+    assert len(peopled("template", "list").value["templates"]) == len(LANGUAGES) * len(OFFERED)
     shown = peopled("template", "show", "user_id")
     assert shown.value["template"]["source"] == "ours"
     assert shown.value["template"]["has_to_say"] == [

@@ -9,7 +9,7 @@ import pytest
 from ca.errors import ConfigError
 from enroll import store
 from enroll.mail import store as mail_store
-from enroll.mail import writing
+from enroll.mail import wording, writing
 from enroll.mail.delivery import compose, deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.states import IN_TURN
@@ -314,7 +314,7 @@ async def test_letters_are_in_the_users_language(ra):
 def test_our_own_templates_are_whole() -> None:
     """Each of them has a sample of every value it asks for: what doctor and a reload look at, wherever nobody
     has written any."""
-    writing.check_templates(None)
+    wording.check_templates(None)
 
 
 async def test_an_operators_template_takes_the_place_of_ours(tmp_path, ra):
@@ -331,10 +331,10 @@ async def test_an_operators_template_takes_the_place_of_ours(tmp_path, ra):
     assert english.body.splitlines()[-2:] == ["-- ", "Ours"]
     (directory / "pickup.txt").write_text("Subject: x\n\n{{ pin }}\n")
     with pytest.raises(ConfigError, match=r"pickup\.txt.*pin"):
-        writing.check_templates(writing.read_templates(directory))
+        wording.check_templates(writing.read_templates(directory))
     (directory / "pickup.txt").write_bytes("Subject: x\n\n名前".encode("cp932"))
     with pytest.raises(ConfigError, match=r"pickup\.txt: it is not UTF-8"):
-        writing.check_templates(writing.read_templates(directory))
+        wording.check_templates(writing.read_templates(directory))
 
 
 async def test_a_copy_is_told_by_its_message_id(ra):

@@ -173,11 +173,13 @@ async def test_who_waits_comes_before_all_notices(ra):
 
 
 def test_every_kind_is_a_notice_or_waited_for():
-    """A new kind of letter has to be in the table; renewal mails are the only notices, and what tells of a
-    password that was just asked for, or warns, waits for no morning."""
+    """A new kind of letter has to be in the table; what tells of a certificate's end is a notice, and what
+    tells of a password that was just asked for, or warns, waits for no morning."""
     assert set(PACE) == set(writing.TEMPLATES)
     by_pace = {pace: {kind for kind in PACE if PACE[kind] is pace} for pace in Pace}
-    assert by_pace[Pace.NOTICE] == {"renewal_30", "renewal_7", "renewal_7_admin"}
+    assert by_pace[Pace.NOTICE] == {
+        "renewal_30", "renewal_7", "renewal_7_admin", "operator_ending",
+    }  # fmt: skip
     assert by_pace[Pace.AT_ONCE] == {
         "password_reset", "issue_password", "renewed_by_another", "operator_code", "break_glass",
     }  # fmt: skip
