@@ -102,12 +102,12 @@ def of_cause(db: Transaction, cause: str) -> Row | None:
 
 
 def last_notice(db: Transaction, user_id: str) -> Row | None:
-    """Of a user's letters about a renewal the newest that was not cancelled: its state, when it was queued
-    last and left, and to whom."""
+    """Of a user's letters about a renewal the newest that was not cancelled: where it stands (`state_of`),
+    when it was queued last and left, and to whom."""
     return db.one(
-        "SELECT state, queued_at, sent_at, recipient FROM mails WHERE user_id = :user_id AND channel = 'mail'"
-        " AND kind IN ('renewal_30', 'renewal_7') AND state <> 'cancelled'"
-        " ORDER BY queued_at DESC, id DESC LIMIT 1",
+        "SELECT state, failure, held_at, queued_at, sent_at, recipient FROM mails"
+        " WHERE user_id = :user_id AND channel = 'mail' AND kind IN ('renewal_30', 'renewal_7')"
+        " AND state <> 'cancelled' ORDER BY queued_at DESC, id DESC LIMIT 1",
         {"user_id": user_id},
     )
 

@@ -15,6 +15,7 @@ from enroll.campaigns import STEPS, VIEWS, Campaign, Counts, Figures, OfOrganisa
 from enroll.exports.tables import OfCampaign
 from enroll.identifiers import number_in
 from enroll.mail import store as mail_store
+from enroll.mail.states import state_of
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
@@ -129,7 +130,7 @@ async def people(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         further=f"{further['not_after_at']}-{further['number']}" if further is not None else "",
         begun=after != (0, 0),
         query=urlencode({"view": view} | ({"organisation": typed} if typed else {})),
-        letter_states=LETTER_STATES,
+        letter_state=lambda letter: LETTER_STATES[state_of(letter)],
         step_of=step_of,
         **table_words(),
     )

@@ -9,9 +9,10 @@ from typing import Any
 from enroll import store
 from enroll.jobs import running
 from enroll.jobs import store as jobs
+from enroll.mail.bounces import Bounce, record_bounce
 from enroll.operators.roles import Role
 from enroll.requests import renewal
-from tests.datadirs import POLICY_NUMBER, admit, clock_of
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, letter_of
 from tests.enroll.test_flow import picked_up, print_of
 from tests.gateway.sites.kit import Page
 from tests.gateway.sites.test_console import Office, Person, office
@@ -41,6 +42,13 @@ async def _due(office: Office) -> str:
 
 def _numbers(page: Page) -> list[str]:
     return page.main.table(1)[-1][1:]
+
+
+async def _last_letter(person: Person) -> str:
+    """What the list of people says of it."""
+    page = await person.at.get("/campaigns/1/people")
+    assert page.status == 200
+    return page.main.table()[1][-1]
 
 
 def _file(page: Page) -> list[list[str]]:
@@ -84,6 +92,15 @@ async def test_a_campaign_from_begin_to_end(office: Office) -> None:
     assert "案内を送信待ちに登録" in (await person.at.get("/jobs/1")).main.text
     again = await person.at.get("/campaigns/1/remind")
     assert "いま案内を送る人はいません" in again.main.text
+    # Where the letter stands: it waits, has left, has come back.
+    assert (await _last_letter(person)).startswith("送信待ち")
+    sent = await letter_of(ra, "renewal_7")
+    assert (await _last_letter(person)).startswith("送信済み")
+    number = int(sent.name.partition("-")[0])
+    row = look(ra.database).one("SELECT created_at FROM mails WHERE id = :id", {"id": number})
+    assert row is not None
+    await record_bounce(ra, Bounce(number, row[0], "550 5.1.1 no such mailbox"), actor="test")
+    assert (await _last_letter(person)).startswith("不着")
 
     await renewal.look(ra, print_of(ra, request_id))
     page = await person.at.get("/campaigns/1")
@@ -98,7 +115,7 @@ async def test_a_campaign_from_begin_to_end(office: Office) -> None:
     over = await person.confirm(end)
     assert (over.path, "終了" in over.main.text) == ("/campaigns/1", True)
     assert _acts(office, "1") == [
-        "campaign.ended", "campaign.reminded", "campaign.people", "campaign.begun",
+        "campaign.ended", *["campaign.people"] * 3, "campaign.reminded", "campaign.people", "campaign.begun",
     ]  # fmt: skip
     assert "実施中のキャンペーンはありません" in (await person.at.get("/campaigns")).main.text
     assert len((await person.at.get("/campaigns?state=all")).main.table()) == 2
