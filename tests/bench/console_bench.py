@@ -33,12 +33,11 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from enroll.operators.roles import Role
 from enroll.reports import MOST_DAYS
-from gateway.demo import operators
-from gateway.demo.standin import signed
+from gateway.demo.operators import stand_in_of
+from gateway.demo.standin import StandIn, signed
 from gateway.serving.config import FILE_NAME
 from gateway.serving.database import DATABASE
 from gateway.serving.deployment import open_deployment
@@ -175,10 +174,10 @@ CONSOLE: Mapping[str, Sequence[str]] = {
         "/letters?before={letter}",
         *(
             f"/letters?state={state}"
-            for state in ("queued", "waiting", "held", "sent", "failed", "refused", "cancelled", "open")
+            for state in ("waiting", "held", "sent", "refused", "bounced", "cancelled", "open", "failed")
         ),
         "/letters?kind=pickup",
-        "/letters?kind=renewal&channel=postcard&before={letter}",
+        "/letters?kind=renewal_30&channel=postcard&before={letter}",
         "/letters?user_id={user_id}",
         "/letters?from={day}",
         "/letters?state=sent&to={day}",
@@ -204,7 +203,7 @@ CONSOLE: Mapping[str, Sequence[str]] = {
         "/certificates?profile=client-person",
         "/certificates?issuer={issuer}",
         "/certificates?from={day}",
-        "/certificates?state=issued&from={day}&to={day}",
+        "/certificates?state=issued&from={day}&to={today}",
         "/certificates?organisation={policy_number}",
         "/certificates?organisation={largest}",
         "/certificates?organisation={largest}&state=issued&sort=ending",
@@ -279,7 +278,7 @@ API: Mapping[str, Sequence[str]] = {
     "/v1/letters": [
         "/v1/letters?limit=200",
         "/v1/letters?cursor={c_letter}",
-        "/v1/letters?state=failed&cursor={c_letter}",
+        "/v1/letters?state=bounced&cursor={c_letter}",
         "/v1/letters?state=cancelled",
         "/v1/letters?user_id={user_id}",
     ],
@@ -307,7 +306,7 @@ API: Mapping[str, Sequence[str]] = {
         "/v1/campaigns/{campaign}/organisations?cursor={c_policy_number}",
     ],
     "/v1/reports": ["/v1/reports"],
-    "/v1/reports/{name}": ["/v1/reports/{report}", "/v1/reports/{report}?organisation={largest}"],
+    "/v1/reports/{name}": ["/v1/reports/{report}", "/v1/reports/expiring?policy_number={largest}"],
     "/v1/audit-events": [
         "/v1/audit-events?limit=200",
         "/v1/audit-events?cursor={c_audit}",
@@ -455,7 +454,7 @@ class Gateway:
     port: int
     data: Path
     told: Mapping[str, Any]
-    keys: Mapping[str, ec.EllipticCurvePrivateKey]
+    stand_in: StandIn
 
     def cpu(self) -> float:
         """Seconds of CPU of the serving process alone, by the scheduler's own count."""
@@ -490,8 +489,9 @@ class Gateway:
         """What a browser sends of its passkey to a page that asks for it."""
         (form,) = (each for each in page.main.all("form") if "data-passkey" in each.attributes)
         options = json.loads(form.attributes["data-options"])
-        (allowed,) = (each["id"] for each in options["allowCredentials"] if each["id"] in self.keys)
-        return signed(self.keys[allowed], allowed, Party(self.origin("console"), ""), options["challenge"])
+        (allowed,) = (each["id"] for each in options["allowCredentials"])
+        party, key = Party(self.origin("console"), ""), self.stand_in.key_of(allowed)
+        return signed(key, allowed, party, options["challenge"])
 
     async def confirm(self, at: Visitor, page: Page) -> Page:
         form = page.main.one("form", data_passkey="get")
@@ -505,7 +505,7 @@ def served(place: Path) -> Iterator[Gateway]:
     data, log, port = place / "data", place / "log", free_port()
     told = json.loads((place / "summary.json").read_text())
     file = Path(told["passphrase_file"])
-    keys = asyncio.run(_keys(data, file.read_text().strip()))
+    stand_in = asyncio.run(_stand_in(data, file.read_text().strip()))
     with sqlite3.connect(data / DATABASE) as conn:
         conn.execute("UPDATE operators SET roles = ?", [json.dumps([role.value for role in Role])])
     conn.close()
@@ -515,13 +515,13 @@ def served(place: Path) -> Iterator[Gateway]:
     with process("serve", "--data", str(data), "--passphrase-file", str(file), log=log) as running:
         os.sched_setaffinity(running.pid, {_CORES[0]})
         until(lambda: _answers(port), log, running, patience=120)
-        yield Gateway(running.pid, port, data, told, keys)
+        yield Gateway(running.pid, port, data, told, stand_in)
 
 
-async def _keys(data: Path, passphrase: str) -> Mapping[str, ec.EllipticCurvePrivateKey]:
+async def _stand_in(data: Path, passphrase: str) -> StandIn:
     deployment = open_deployment(data, passphrase)
     try:
-        return operators.stand_in_keys(deployment)
+        return stand_in_of(deployment)
     finally:
         await deployment.close()
 

@@ -317,7 +317,7 @@ def _certificates(conn: sqlite3.Connection, size: Size) -> None:
     conn.execute("UPDATE counters SET value = ? WHERE name = 'changes'", [last])
 
 
-_KINDS = ("pickup", "renewal", "user_id", "renewal", "password_reset")
+_KINDS = ("pickup", "renewal_30", "user_id", "renewal_7", "password_reset")
 
 
 def _letters(conn: sqlite3.Connection, size: Size) -> None:
