@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ca.errors import ConfigError
 from ca.files import Snapshot
@@ -39,6 +39,8 @@ from gateway.serving.settings.tokens import NAME, KeyTable, TokenTable
 from gateway.serving.settings.webhooks import Webhooks
 
 FILE_NAME = "sekisho.toml"
+
+T = TypeVar("T")
 
 # Of seconds and of bytes alike: more of either is a slip.
 _LARGEST = 10**9
@@ -91,12 +93,22 @@ class Config:
 
 def read_config(data: Path, files: Snapshot | None = None) -> Config:
     """The configuration of a data directory. ConfigError names the setting and what to write instead."""
+    return _of_file(data, files or Snapshot(), parse_config)
+
+
+def read_database(data: Path) -> Storage:
+    """Of the configuration what leads to the database: for a command that has to write there that the rest
+    is wrong."""
+    return _of_file(data, Snapshot(), _database)
+
+
+def _of_file(data: Path, files: Snapshot, parse: Callable[[str], T]) -> T:
     path = data / FILE_NAME
-    content = (files or Snapshot()).find(path, "configuration")
+    content = files.find(path, "configuration")
     if content is None:
         raise ConfigError(f"{path} is missing; write one with every default: sekisho init --data {data}")
     try:
-        return parse_config(content.decode())
+        return parse(content.decode())
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8; save it as UTF-8") from None
     except ConfigError as error:
@@ -105,10 +117,7 @@ def read_config(data: Path, files: Snapshot | None = None) -> Config:
 
 def parse_config(text: str) -> Config:
     """The configuration that a TOML text says; what it leaves out has its default. ConfigError as above."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}; mend that line") from None
+    raw = _toml(text)
     sections: dict[str, Any] = {"profile": parse_profiles(raw.pop("profile", {}))}
     for name, content in raw.items():
         if name in _TABLES:
@@ -118,12 +127,28 @@ def parse_config(text: str) -> Config:
         if default is None:
             known = ", ".join((*_SECTIONS, "profile.NAME"))
             raise ConfigError(f"[{name}] is no section; the sections are {known}")
-        if not isinstance(content, dict):
-            raise ConfigError(f"{name} must be a section; write [{name}] on a line of its own")
-        sections[name] = _section(name, default, content)
+        sections[name] = _table(name, default, content)
     config = replace(_DEFAULT, **sections)
     _check_together(config)
     return config
+
+
+def _database(text: str) -> Storage:
+    content = _toml(text).get("database", {})
+    return cast(Storage, _table("database", _DEFAULT.database, content))
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not TOML: {error}; mend that line") from None
+
+
+def _table(name: str, default: Any, content: Any) -> Any:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{name} must be a section; write [{name}] on a line of its own")
+    return _section(name, default, content)
 
 
 def settings_of(config: Config) -> Settings:

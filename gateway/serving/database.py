@@ -19,7 +19,7 @@ from ca.files import Snapshot, sync_directory, write_private
 from ca.journal import Journal
 from ca.sealing import read_line
 from ca.storage import CACHE_MIB, Schema, Storage, Transaction
-from gateway.serving.config import read_config
+from gateway.serving.config import read_database
 from gateway.serving.settings.running import Storage as Settings
 from gateway.serving.standing import NODE, Belonging, belonging
 
@@ -95,7 +95,13 @@ def server_of(data: Path, settings: Settings, files: Snapshot | None = None) -> 
 
 def database_of(data: Path, schemas: Sequence[Schema], kept: Journal) -> Storage:
     """The same for a command that needs nothing else of the directory."""
-    settings = read_config(data, Snapshot()).database
+    try:
+        settings = read_database(data)
+    except ConfigError:
+        # Where it is no server's, it is known without.
+        if belonging(data) is not None:
+            raise
+        settings = Settings()
     return open_database(data, settings, schemas, ca_id=kept.ca, kept=kept, cache_mib=1, pool=_OF_A_COMMAND)
 
 

@@ -191,6 +191,8 @@ def test_a_reload_is_refused_as_a_whole(sekisho: Shell, tmp_path: Path, workers:
         assert "limits.idle: write a number" in refused.stdout
         until(lambda: gateway.says("limits.idle: write a number"), gateway.log)
         assert "03-0000-1111" not in gateway.get("help.localhost", "/contact")[1]
+        gateway.set("limits", "idle", "= ")
+        assert "nothing has changed" in json.loads(gateway.command("reload").stdout)["error"]["message"]
         gateway.set("limits", "idle", "75.0")
         gateway.set("listen", "port", "1")
         assert "listen.port: " in gateway.command("reload").stdout
