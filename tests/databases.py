@@ -54,6 +54,8 @@ class Cluster:
         command = [
             *(*_as_postgres(), _PROGRAMS[-1] / "postgres", "-D", self.folder / "data", "-k", self.folder),
             *("-c", "listen_addresses=", "-c", "max_connections=200"),
+            # In its own directory: a server that is killed leaves what it has in the machine's memory.
+            *("-c", "dynamic_shared_memory_type=mmap"),
             *("-c", f"fsync={'on' if durable else 'off'}", "-c", f"port={port}"),
             *(word for each in settings for word in ("-c", each)),
         ]
