@@ -37,6 +37,9 @@ _ENGLISH = SCHEMES if PICTURES else SCHEMES[1:]
 # Ends once the page has been drawn as it is by now; a picture that is taken before lacks parts of it.
 _DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
+# Ends once the page knows how wide its window is: a menu that folds does so before the next picture.
+_FOLDED = "() => new Promise(requestAnimationFrame)"
+
 # Where everything stands, as one number.
 _PLACES = """() => {
   let sum = 7;
@@ -133,6 +136,8 @@ class Eye:
             if (size := _SIZES.get(width)) is None:
                 continue
             places = set[str]()
+            if self.site == "console":
+                await self.on.evaluate(_FOLDED)
             for scheme in schemes:
                 await self.on.emulate_media(color_scheme=scheme)
                 rules = _rules(schemes.index(scheme), size, english=name.endswith(".en"))
