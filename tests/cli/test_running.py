@@ -233,9 +233,10 @@ def test_certificates_are_what_their_state_says(
 
 
 def test_operators_at_the_console(demo: dict[str, Any]) -> None:
-    """One of each role, whose P12 opens the console's door and no other site; a user's does not open it."""
+    """One of each role, and a second approver for what approvers propose, whose P12 opens the console's door
+    and no other site; a user's does not open it."""
     assert [each["role"] for each in demo["operators"]] == [
-        "desk", "registrar", "approver", "ca-officer", "auditor",
+        "desk", "registrar", "approver", "approver", "ca-officer", "auditor",
     ]  # fmt: skip
     assert {"console", "api"} <= set(demo["sites"])
     assert all({"name", "role", "p12", "p12_password"} <= set(each) for each in demo["operators"])
