@@ -65,13 +65,14 @@ async def test_what_is_said_is_so(tmp_path: Path) -> None:
         async with page(person) as on:
             # Hours.
             await log_in(on, world)
-            monday = (saturday + timedelta(days=2)).strftime("%Y.%m.%d")
+            monday = saturday + timedelta(days=2)
             await expect(on.get_by_text("ただいまご利用時間外です。")).to_be_visible()
             await expect(on.get_by_role("link", name="オンラインサービスを開く")).to_have_count(0)
             await on.goto(world.url(Role.SERVICE, "/app/"))
             await expect(on.get_by_role("heading", level=1)).to_have_text("ただいまご利用時間外です")
             opens = await on.get_by_text("次の開始日時：").inner_text()
-            assert monday <= opens.partition("：")[2][:10] <= shown_day(at + 7 * DAY)
+            day = datetime.strptime(opens.partition("：")[2].partition("（")[0], "%Y年%m月%d日")
+            assert monday.date() <= day.date() <= datetime.fromtimestamp(at + 7 * DAY, JST).date()
             # States with their dates.
             await on.goto(world.url(Role.SERVICE, "/portal/members"))
             row = on.get_by_role("row").filter(has_text="RIYOU001")
