@@ -455,7 +455,7 @@ async def test_hours_that_are_stated_are_kept(service: Served) -> None:
     opens = 1_795_474_800  # Tuesday, 2026-11-24 08:00: the Monday is a holiday
     assert (closed.status, closed.h1) == (503, "ただいまご利用時間外です")
     assert closed.headers["Retry-After"] == str(opens - at.seconds())
-    assert "次の開始日時：2026.11.24 08:00:00" in closed.main.lines
+    assert "次の開始日時：2026年11月24日（火）08:00" in closed.main.lines
     portal = await visitor.get("/portal/")
     assert "月～金曜日 8:00～18:00（祝日、12/31～1/3を除く）" in portal.main.text
     assert not portal.main.all("a", href="/app/")
