@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ class Way:
         self.server, self.folder = server, folder
         self.cut, self.open, self.cuts = "", True, 0
         self._late: list[tuple[socket.socket, bytes]] = []
+        self._said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(folder / _SOCKET))
         self._listening.listen(64)
@@ -39,12 +41,11 @@ class Way:
         """Has the server see the COMMIT that was kept back, and returns all that it says to it."""
         server, message = self._late.pop()
         server.sendall(message)
-        server.settimeout(60)
         # ReadyForQuery is the last message of an answer.
         said = b""
-        while b"Z\x00\x00\x00\x05" not in said and (some := server.recv(65_536)):
-            said += some
-        server.close()
+        while b"Z\x00\x00\x00\x05" not in said:
+            said += self._said.get(timeout=60)
+        server.shutdown(socket.SHUT_RDWR)
         return said
 
     def close(self) -> None:
@@ -63,12 +64,13 @@ class Way:
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(str(self.server / _SOCKET))
                 self._sockets += [client, server]
-                ended = threading.Event()
-                threading.Thread(target=self._ask, args=(client, server, ended), daemon=True).start()
-                threading.Thread(target=self._answer, args=(client, server, ended), daemon=True).start()
+                ended, kept = threading.Event(), threading.Event()
+                threading.Thread(target=self._ask, args=(client, server, ended, kept), daemon=True).start()
+                threading.Thread(target=self._answer, args=(client, server, ended, kept), daemon=True).start()
 
-    def _ask(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+    def _ask(self, client: socket.socket, server: socket.socket, *ends: threading.Event) -> None:
         """From the client to the server."""
+        lost, kept = ends
         with suppress(OSError):
             while some := client.recv(65_536):
                 if some[:1] == b"Q" and b"; COMMIT" in some and self.cut:
@@ -79,6 +81,7 @@ class Way:
                         server.sendall(some)
                         return
                     if how == "late":
+                        kept.set()
                         self._late.append((server, some))
                         client.shutdown(socket.SHUT_RDWR)
                         return
@@ -87,10 +90,14 @@ class Way:
                 server.sendall(some)
             server.shutdown(socket.SHUT_RDWR)
 
-    def _answer(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+    def _answer(self, client: socket.socket, server: socket.socket, *ends: threading.Event) -> None:
         """From the server to the client."""
+        lost, kept = ends
         with suppress(OSError):
-            while not any(each is server for each, _ in self._late) and (some := server.recv(65_536)):
+            while some := server.recv(65_536):
+                if kept.is_set():
+                    self._said.put(some)
+                    continue
                 if lost.is_set() and _COMMITTED in some:
                     break
                 client.sendall(some)

@@ -9,8 +9,8 @@ from typing import Any
 
 from ca.storage import LOOK, Row, Transaction, inserting
 from enroll.jobs.states import Event, State, before
-from enroll.listings.store import Whose
 from enroll.mail.store import BEGUN
+from enroll.whose import Whose
 
 Db = Transaction
 

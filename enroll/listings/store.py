@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,26 +14,6 @@ from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, Application, as_appli
 
 # Certificates, or letters, that are looked at one after the other for a page of those that are asked for.
 _NEAR = 10_000
-
-
-@dataclass(frozen=True)
-class Whose:
-    """What somebody may look at of what is proposed and done: what they have proposed themselves, and what is
-    of some kinds."""
-
-    proposer: str
-    kinds: Collection[str]
-
-    @property
-    def term(self) -> str:
-        """In a statement about a table that has both columns."""
-        kinds = ", ".join(f":kind_{place}" for place in range(len(self.kinds))) or "''"
-        return f"(proposer = :proposer OR kind IN ({kinds}))"
-
-    @property
-    def values(self) -> dict[str, str]:
-        kinds = {f"kind_{place}": kind for place, kind in enumerate(sorted(self.kinds))}
-        return {"proposer": self.proposer, **kinds}
 
 
 CertificateState = Literal["reserved", "issued", "expired", "held", "revoked"]

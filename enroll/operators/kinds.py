@@ -20,7 +20,6 @@ from enroll.hooks import endpoints
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import undoable
 from enroll.jst import days_before, shown_day
-from enroll.listings.store import Whose
 from enroll.operators import operating, templates
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, identity_of
@@ -32,6 +31,7 @@ from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.transitions import end_certificate, release_all, release_certificate
 from enroll.settings import DAY
+from enroll.whose import Whose
 
 Payload = Mapping[str, Any]
 Facts = Mapping[str, Any]

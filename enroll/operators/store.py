@@ -12,9 +12,9 @@ from typing import Any
 
 from ca.storage import ALONE, LOOK, Row, Transaction, inserting
 from enroll.languages import Language
-from enroll.listings.store import Whose
 from enroll.operators.roles import Kind, Role
 from enroll.operators.states import State
+from enroll.whose import Whose
 
 Db = Transaction
 

@@ -13,10 +13,10 @@ from ca.storage import Row, Transaction, Values
 from enroll.certificates import store as certificates
 from enroll.jobs import store as jobs
 from enroll.listings import store as listings
-from enroll.listings.store import Whose
 from enroll.mail import store as mails
 from enroll.operators import store as operators
 from enroll.rosters import store as rosters
+from enroll.whose import Whose
 from tests.datadirs import SCHEMAS
 
 #: What has a row for each certificate, letter or act, or rows that are as long as files.
