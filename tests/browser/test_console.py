@@ -261,6 +261,8 @@ async def _press(on: Page, words: str) -> None:
     raise AssertionError(f"no {words} by the keyboard")
 
 
+# Some forty screens in two languages: eight minutes where others work beside it.
+@pytest.mark.timeout(1800)
 async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
     """From the code to the passkey, in by both, every screen in both languages and sizes, a further passkey
     and its end with a confirmation, by keyboard alone all the way; out when the certificate is revoked."""
