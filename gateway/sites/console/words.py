@@ -410,6 +410,7 @@ VALUES: Mapping[str, Text] = MappingProxyType(
         "role": ("役割", "role"),
         "reason": ("理由", "reason"),
         "due": ("確認の期限", "due"),
+        "service": ("システム連携用の場合のみ", "only where it is a service's"),
         "what": ("内容", "what"),
         "about": ("対象", "about what"),
     }
