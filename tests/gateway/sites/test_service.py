@@ -12,6 +12,7 @@ from enroll.jst import shown
 from enroll.people import login
 from gateway.web import references
 from gateway.web.context import Role
+from gateway.web.dates import moment
 from gateway.web.words import REFUSALS
 from tests.datadirs import admit, clock_of
 from tests.gateway.sites.kit import Served
@@ -167,7 +168,7 @@ async def test_guessing_ends_in_429_for_that_certificate_only(service: Served) -
     assert (page.status, page.headers["Retry-After"]) == (429, "900")
     assert page.h1 == "受付を一時停止しています"
     again = f"受付の再開：{shown(service.ra.now() + 900)}"
-    assert again in page.main.lines
+    assert f"受付の再開：{moment(service.ra.now() + 900, 'ja')}" in page.main.lines
     assert "trouble#password" in page.main.all("a", class_="button")[0].attributes["href"]
     # The login page does not look as if nothing had happened.
     assert again in (await guesser.get("/login")).main.lines
