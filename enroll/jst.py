@@ -9,17 +9,17 @@ JST = timezone(timedelta(hours=9), "JST")
 
 def shown(at: int) -> str:
     """A moment as the manual prints it: ``YYYY.MM.DD HH:MM:SS`` in Japan (R41)."""
-    return _moment(at).strftime("%Y.%m.%d %H:%M:%S")
+    return in_japan(at).strftime("%Y.%m.%d %H:%M:%S")
 
 
 def shown_day(at: int) -> str:
     """The day of a moment in Japan: ``YYYY.MM.DD``."""
-    return _moment(at).strftime("%Y.%m.%d")
+    return in_japan(at).strftime("%Y.%m.%d")
 
 
 def day_of(at: int) -> date:
     """The calendar day of a moment in Japan."""
-    return _moment(at).date()
+    return in_japan(at).date()
 
 
 def start_of(day: date) -> int:
@@ -41,5 +41,6 @@ def days_left(at: int, now: int) -> int:
 _LAST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=JST).timestamp())
 
 
-def _moment(at: int) -> datetime:
+def in_japan(at: int) -> datetime:
+    """A moment there; what lies beyond the last that a calendar can show is that one."""
     return datetime.fromtimestamp(min(at, _LAST), JST)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from enroll.jst import JST
+from enroll.jst import in_japan
 
 _WEEKDAYS = "月火水木金土日"
 
@@ -14,7 +12,7 @@ def moment(at: int, language: str) -> str:
 
     In English a line may end before the day of the week, and nowhere else.
     """
-    when = datetime.fromtimestamp(at, JST)
+    when = in_japan(at)
     if language == "ja":
         day = f"{when.year}年{when.month}月{when.day}日（{_WEEKDAYS[when.weekday()]}）"
         return f"{day}{when:%H:%M}"

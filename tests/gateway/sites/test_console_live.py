@@ -32,7 +32,8 @@ from gateway.cli import doctor
 from gateway.serving import configured, record
 from gateway.serving.assembly import gate_of
 from gateway.serving.config import FILE_NAME, Config, read_config, toml_of
-from gateway.serving.deployment import DATABASE, Deployment, open_deployment
+from gateway.serving.database import DATABASE
+from gateway.serving.deployment import Deployment, open_deployment
 from gateway.serving.keystates import states
 from gateway.serving.server import run
 from gateway.serving.settings.behind import Behind
