@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -179,6 +180,18 @@ def weaknesses(chain: Sequence[bytes], roots: Sequence[x509.Certificate]) -> lis
     hint = "put the certificate of its issuer behind it (fullchain.pem), unless every visitor has that"
     above = top.issuer.rfc4514_string()
     return [Weakness(f"its chain ends below {above}, which is not in it and unknown to this machine", hint)]
+
+
+def trusted(setting: str, path: Path, files: Snapshot) -> str:
+    """A PEM file of the CAs that another server's certificate has to be of. ConfigError names the setting."""
+    try:
+        pem = files.read(path, "CA").decode("ascii")
+        ssl.create_default_context(cadata=pem)
+    except ConfigError as error:
+        raise ConfigError(f"{setting}: {error}") from None
+    except (ssl.SSLError, ValueError):
+        raise ConfigError(f"{setting}: {path} holds no certificate; name a PEM file of the CA") from None
+    return pem
 
 
 def roots_of_this_machine() -> list[x509.Certificate]:

@@ -6,13 +6,12 @@ import json
 import os
 import platform
 import secrets
-import ssl
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import ca.store
-from ca import databaseserver, journal, sqlite
+from ca import databaseserver, journal, servers, sqlite
 from ca.databaseserver import PASSWORD_VARIABLES, Server
 from ca.errors import ConfigError
 from ca.files import Snapshot, sync_directory, write_private
@@ -85,7 +84,7 @@ def server_of(data: Path, settings: Settings, files: Snapshot | None = None) -> 
         databaseserver.parse(settings.url),
         password=password,
         tls=settings.sslmode != "disable",
-        ca=_trusted(data / settings.ca, files) if settings.ca else "",
+        ca=servers.trusted("database.ca", data / settings.ca, files) if settings.ca else "",
         pool=settings.pool,
         connect=settings.connect_seconds,
         statement=settings.statement_seconds,
@@ -208,14 +207,3 @@ def _is_ours(found: tuple[str, str], ca_id: str) -> None:
             f"the database is another CA's (its root is {found[0][:16]}, ours {ca_id[:16]}): put the right "
             "one back, or correct database.url"
         )
-
-
-def _trusted(path: Path, files: Snapshot) -> str:
-    try:
-        pem = files.read(path, "CA").decode("ascii")
-        ssl.create_default_context(cadata=pem)
-    except ConfigError as error:
-        raise ConfigError(f"database.ca: {error}") from None
-    except (ssl.SSLError, ValueError):
-        raise ConfigError(f"database.ca: {path} holds no certificate; name a PEM file of the CA") from None
-    return pem

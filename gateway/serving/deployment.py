@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -332,25 +331,14 @@ def transport_of(mail: Mail, data: Path, files: Snapshot) -> Transport:
         mail.connections,
         mail.letters_per_connection,
         mail.per_minute,
-        _trusted("mail.ca", data / mail.ca, files) if mail.ca else "",
+        servers.trusted("mail.ca", data / mail.ca, files) if mail.ca else "",
     )
 
 
 def webhooks_way(webhooks: Webhooks, data: Path, files: Snapshot) -> Way:
     """How webhooks leave. ConfigError if the CA cannot be read."""
-    ca = _trusted("webhooks.ca", data / webhooks.ca, files) if webhooks.ca else ""
+    ca = servers.trusted("webhooks.ca", data / webhooks.ca, files) if webhooks.ca else ""
     return Way(webhooks.networks, ca)
-
-
-def _trusted(setting: str, path: Path, files: Snapshot) -> str:
-    try:
-        pem = files.read(path, "CA").decode("ascii")
-        ssl.create_default_context(cadata=pem)
-    except ConfigError as error:
-        raise ConfigError(f"{setting}: {error}") from None
-    except (ssl.SSLError, ValueError):
-        raise ConfigError(f"{setting}: {path} holds no certificate; name a PEM file of the CA") from None
-    return pem
 
 
 def server_certificate(deployment: Deployment, at: int) -> servers.ServerCertificate:
