@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Protocol
 
 from enroll.exports.spreadsheet import ENDS, MARK, csv_lines
 from enroll.exports.tables import TOTAL, Closing, Record, Table
-from enroll.jst import JST
+from enroll.jst import in_japan
 
 _TOTALS = {TOTAL: (TOTAL, "合計")}
 
@@ -76,7 +76,7 @@ class Csv:
             return said
         if isinstance(value, bool):
             return "yes" if value else ""
-        return f"{_moment(value):%Y-%m-%d %H:%M:%S}" if name.endswith("_at") else str(value)
+        return f"{in_japan(int(value)):%Y-%m-%d %H:%M:%S}" if name.endswith("_at") else str(value)
 
 
 @dataclass(frozen=True)
@@ -142,20 +142,12 @@ def _plain(name: str, value: Any) -> Any:
     """A moment as the API has it (RFC 3339), anything else as it is."""
     if not name.endswith("_at") or value is None:
         return value
-    return f"{_moment(value).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{in_japan(int(value)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def str_of(_: str, value: Any) -> str:
     """A value as it is stored."""
     return "" if value is None else str(value)
-
-
-def _moment(value: Any) -> datetime:
-    return datetime.fromtimestamp(min(int(value), _LAST), JST)
-
-
-# As in `enroll/jst.py`: what ends with 9999 in UTC is later here.
-_LAST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=JST).timestamp())
 
 
 def _encode(value: Mapping[str, Any]) -> bytes:
