@@ -308,3 +308,15 @@ def inserting_many(table: str, columns: Sequence[str], count: int) -> tuple[str,
     values = ", ".join(f"({', '.join(':' + name for name in row)})" for row in rows)
     names = [each for row in rows for each in row]
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values}", names
+
+
+def all_of(terms: Iterable[str]) -> str:
+    """What a statement says after WHERE of rows for which each of these holds: of all, for none."""
+    return " AND ".join(terms) or "1 = 1"
+
+
+def count_of(db: Transaction, tables: str, terms: Iterable[str], values: Values) -> int:
+    """How many rows there are for which each of these holds; nothing is held by that."""
+    row = db.one(f"SELECT count(*) AS n FROM {tables} WHERE {all_of(terms)}{LOOK}", values)
+    assert row is not None
+    return int(row["n"])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ca.storage import LOOK, Row, Transaction
+from ca.storage import LOOK, Row, Transaction, all_of, count_of
 
 State = Literal["reserved", "issued", "expired", "held", "revoked", "distrusted"]
 Order = Literal["newest", "ending"]
@@ -48,7 +48,7 @@ def page(
     # when it has been found by an index of its own.
     aside = "+" if wanted.state == "held" else ""
     keys = (
-        f"SELECT number FROM certificates WHERE {_all(terms)}"
+        f"SELECT number FROM certificates WHERE {all_of(terms)}"
         f" ORDER BY {aside}{column} {direction}, number {direction} LIMIT :limit"
     )
     numbers = [row["number"] for row in db.rows(keys, {**values, "limit": limit})]
@@ -62,7 +62,7 @@ def count(db: Transaction, wanted: Wanted, at: int, distrusted: Collection[str])
     if wanted.state in ("held", "revoked"):
         # In words that the partial indexes have: these are few.
         terms.append("change_number IS NOT NULL")
-    return _count(db, terms, values)
+    return count_of(db, "certificates", terms, values)
 
 
 def count_around(
@@ -71,7 +71,9 @@ def count_around(
     """How many there are up to and with a place, and how many behind it: each is looked at once."""
     terms, values = _terms(wanted, at, distrusted)
     values |= {"last": place[0], "last_number": place[1]}
-    ahead, behind = (_count(db, [*terms, side[order]], values) for side in (_AHEAD, _BEHIND))
+    ahead, behind = (
+        count_of(db, "certificates", [*terms, side[order]], values) for side in (_AHEAD, _BEHIND)
+    )
     return ahead, behind
 
 
@@ -83,12 +85,6 @@ def alive(db: Transaction, at: int) -> dict[str, int]:
         {"at": at},
     )
     return {row["issuer_id"]: int(row["n"]) for row in found}
-
-
-def _count(db: Transaction, terms: Sequence[str], values: Mapping[str, Any]) -> int:
-    row = db.one(f"SELECT count(*) AS n FROM certificates WHERE {_all(terms)}{LOOK}", values)
-    assert row is not None
-    return int(row["n"])
 
 
 def _rows(db: Transaction, numbers: Sequence[int]) -> Sequence[Row]:
@@ -119,10 +115,6 @@ def _terms(wanted: Wanted, at: int, distrusted: Collection[str]) -> tuple[list[s
         values |= gone if "gone" in term else {}
         values |= {"at": at} if ":at" in term else {}
     return terms, values
-
-
-def _all(terms: Sequence[str]) -> str:
-    return " AND ".join(terms) or "1 = 1"
 
 
 #: Order -> the column, and its direction.

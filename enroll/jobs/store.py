@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ca.storage import LOOK, Row, Transaction, inserting
+from ca.storage import LOOK, Row, Transaction, all_of, count_of, inserting
 from enroll.jobs.states import Event, State, before
 from enroll.mail.store import BEGUN
 from enroll.whose import Whose
@@ -88,10 +88,10 @@ def jobs(
     terms, values = _of_jobs(whose, every)
     if kinds is not None:
         of = {f"of_{place}": kind for place, kind in enumerate(sorted(kinds))}
-        terms += f" AND kind IN ({', '.join(f':{name}' for name in of)})"
+        terms.append(f"kind IN ({', '.join(f':{name}' for name in of)})")
         values |= of
     found = db.rows(
-        f"SELECT {_COLUMNS} FROM jobs WHERE {terms} AND number < :before"
+        f"SELECT {_COLUMNS} FROM jobs WHERE {all_of([*terms, 'number < :before'])}"
         f" ORDER BY number DESC LIMIT :limit{LOOK}",
         {**values, "before": before, "limit": limit},
     )
@@ -102,21 +102,19 @@ def count(db: Db, whose: Whose, *, every: bool = True, behind: int = 0) -> int:
     """How many of them there are; ``behind``: that are newer than this number."""
     terms, values = _of_jobs(whose, every)
     if behind:
-        terms += " AND number > :behind"
+        terms.append("number > :behind")
         values["behind"] = behind
-    row = db.one(f"SELECT count(*) AS n FROM jobs WHERE {terms}{LOOK}", values)
-    assert row is not None
-    return int(row["n"])
+    return count_of(db, "jobs", terms, values)
 
 
-def _of_jobs(whose: Whose | None, every: bool) -> tuple[str, dict[str, Any]]:
-    terms, values = ["1 = 1"], dict[str, Any]()
+def _of_jobs(whose: Whose | None, every: bool) -> tuple[list[str], dict[str, Any]]:
+    terms, values = list[str](), dict[str, Any]()
     if whose is not None:
         terms.append(whose.term)
         values |= whose.values
     if not every:
         terms.append("state IN ('waiting', 'running')")
-    return " AND ".join(terms), values
+    return terms, values
 
 
 def waiting(db: Db) -> list[int]:

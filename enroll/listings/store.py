@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ca.storage import ALONE, LOOK, Row, Transaction
+from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of
 from enroll.identifiers import number_in
 from enroll.mail.store import SHOWN
 from enroll.people.sameness import name_key, tidy_mail
@@ -50,7 +50,7 @@ def users(db: Transaction, wanted: Wanted, last: str, limit: int) -> Sequence[Ro
         values |= _ends_values(wanted)
     statement = (
         f"SELECT {USER_COLUMNS} FROM users JOIN organisations USING (policy_number)"
-        f" WHERE users.user_id > :last AND {_all(terms)} ORDER BY users.user_id LIMIT :limit"
+        f" WHERE users.user_id > :last AND {all_of(terms)} ORDER BY users.user_id LIMIT :limit"
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
@@ -96,7 +96,7 @@ def _certificates(
     values |= {**_ends_values(wanted), "at": at, "first": first, "last": last, "limit": limit}
     by = "certificates.number" if near else "+certificates.number"
     terms += [f"{by} >= :first", f"{by} < :last"]
-    narrowed, order = f" WHERE {_all(terms)}", f" ORDER BY {by} DESC LIMIT :limit"
+    narrowed, order = f" WHERE {all_of(terms)}", f" ORDER BY {by} DESC LIMIT :limit"
     if near or joined:
         return db.rows(f"SELECT {_CERTIFICATE} FROM certificates{joined}{narrowed}{order}{LOOK}", values)
     # The keys by the index alone: the rows are wide. In words that the partial ones have.
@@ -153,7 +153,7 @@ def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]
     # "+id": else SQLite goes by id for the order's sake, through every line that there is.
     by = "+id" if wanted.user_id is not None or wanted.subjects is not None else "id"
     statement = (
-        f"SELECT {_LINE} FROM audit WHERE {_all([*terms, f'{by} < :last'])} ORDER BY {by} DESC LIMIT :limit"
+        f"SELECT {_LINE} FROM audit WHERE {all_of([*terms, f'{by} < :last'])} ORDER BY {by} DESC LIMIT :limit"
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
 
@@ -163,7 +163,7 @@ def few_audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[
     db.settle()
     terms, values = _of_acts(wanted)
     statement = (
-        f"SELECT {_LINE} FROM audit WHERE id IN (SELECT id FROM audit WHERE {_all(terms)}) AND id < :last"
+        f"SELECT {_LINE} FROM audit WHERE id IN (SELECT id FROM audit WHERE {all_of(terms)}) AND id < :last"
         f" ORDER BY id DESC LIMIT :limit{LOOK}"
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
@@ -173,8 +173,7 @@ def count_audit(db: Transaction, wanted: Acts) -> int:
     """How many lines are asked for."""
     db.settle()
     terms, values = _of_acts(wanted)
-    row = db.one(f"SELECT count(*) AS n FROM audit WHERE {_all(terms)}{LOOK}", values)
-    return 0 if row is None else int(row["n"])
+    return count_of(db, "audit", terms, values)
 
 
 def _of_acts(wanted: Acts) -> tuple[list[str], dict[str, Any]]:
@@ -246,7 +245,7 @@ def letters(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequence
     last = min(last, int(newest["n"]) + 1)
     terms, values = _of_letters(wanted)
     statement = (
-        f"SELECT {SHOWN} FROM mails WHERE {_all([*terms, 'id < :last', 'id >= :first'])}"
+        f"SELECT {SHOWN} FROM mails WHERE {all_of([*terms, 'id < :last', 'id >= :first'])}"
         " ORDER BY id DESC LIMIT :limit"
     )
     # As of certificates above.
@@ -261,7 +260,7 @@ def few_letters(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequ
     """The same where there are few of them among many: all are found first, by an index."""
     terms, values = _of_letters(wanted)
     statement = (
-        f"SELECT {SHOWN} FROM mails WHERE id IN (SELECT id FROM mails WHERE {_all(terms)}) AND id < :last"
+        f"SELECT {SHOWN} FROM mails WHERE id IN (SELECT id FROM mails WHERE {all_of(terms)}) AND id < :last"
         f" ORDER BY id DESC LIMIT :limit{LOOK}"
     )
     return db.rows(statement, {**values, "last": last, "limit": limit})
@@ -273,8 +272,7 @@ def count_letters(db: Transaction, wanted: Letters, since: int = 0) -> int:
     if since:
         # "+id": by an index that has all of it, and not by the letters themselves.
         terms.append("+id >= :first")
-    row = db.one(f"SELECT count(*) AS n FROM mails WHERE {_all(terms)}{LOOK}", {**values, "first": since})
-    return 0 if row is None else int(row["n"])
+    return count_of(db, "mails", terms, {**values, "first": since})
 
 
 def _of_letters(wanted: Letters) -> tuple[list[str], dict[str, Any]]:
@@ -311,7 +309,7 @@ def applied(
         terms.append(_BEHIND[newest])
         values |= {"last_at": after[0], "last_id": after[1]}
     order = "submitted_at DESC, id DESC" if newest else "submitted_at, id"
-    statement = f"SELECT * FROM applications WHERE {_all(terms)} ORDER BY {order} LIMIT :limit"
+    statement = f"SELECT * FROM applications WHERE {all_of(terms)} ORDER BY {order} LIMIT :limit"
     return [as_application(row) for row in db.rows(statement, {**values, "limit": limit})]
 
 
@@ -323,8 +321,7 @@ def count_applied(
     if up_to is not None:
         terms.append(f"NOT {_BEHIND[newest]}")
         values |= {"last_at": up_to[0], "last_id": up_to[1]}
-    row = db.one(f"SELECT count(*) FROM applications WHERE {_all(terms)}{LOOK}", values)
-    return 0 if row is None else int(row[0])
+    return count_of(db, "applications", terms, values)
 
 
 def _of_applications(wanted: Applied) -> tuple[list[str], dict[str, Any]]:
@@ -432,10 +429,6 @@ def _ends(table: str, wanted: Wanted) -> str:
 
 def _ends_values(wanted: Wanted) -> dict[str, Any]:
     return {"ends_before": wanted.ends_before, "ends_after": wanted.ends_after}
-
-
-def _all(terms: Sequence[str]) -> str:
-    return " AND ".join(terms) or "1 = 1"
 
 
 # -- the search box ----------------------------------------------------------------------------------------

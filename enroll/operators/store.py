@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ca.storage import ALONE, LOOK, Row, Transaction, inserting
+from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of, inserting
 from enroll.languages import Language
 from enroll.operators.roles import Kind, Role
 from enroll.operators.states import State
@@ -438,7 +438,8 @@ def proposals(
     at a moment."""
     terms, values = _of_proposals(whose, waiting_at)
     found = db.rows(
-        f"SELECT * FROM proposals WHERE {terms} AND number < :before ORDER BY number DESC LIMIT :limit{LOOK}",
+        f"SELECT * FROM proposals WHERE {all_of([*terms, 'number < :before'])}"
+        f" ORDER BY number DESC LIMIT :limit{LOOK}",
         {**values, "before": before, "limit": limit},
     )
     return [_proposal(row) for row in found]
@@ -448,22 +449,20 @@ def count_proposals(db: Db, whose: Whose, *, waiting_at: int | None = None, behi
     """How many of them there are; ``behind``: that are newer than this number."""
     terms, values = _of_proposals(whose, waiting_at)
     if behind:
-        terms += " AND number > :behind"
+        terms.append("number > :behind")
         values["behind"] = behind
-    row = db.one(f"SELECT count(*) AS n FROM proposals WHERE {terms}{LOOK}", values)
-    assert row is not None
-    return int(row["n"])
+    return count_of(db, "proposals", terms, values)
 
 
-def _of_proposals(whose: Whose | None, waiting_at: int | None) -> tuple[str, dict[str, Any]]:
-    terms, values = ["1 = 1"], dict[str, Any]()
+def _of_proposals(whose: Whose | None, waiting_at: int | None) -> tuple[list[str], dict[str, Any]]:
+    terms, values = list[str](), dict[str, Any]()
     if whose is not None:
         terms.append(whose.term)
         values |= whose.values
     if waiting_at is not None:
         terms.append("state = 'pending' AND expires_at > :at")
         values["at"] = waiting_at
-    return " AND ".join(terms), values
+    return terms, values
 
 
 def proposals_about(db: Db, kinds: Sequence[str], *subjects: str) -> list[Proposal]:

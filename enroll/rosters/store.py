@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ca.storage import LOOK, Row, Transaction
+from ca.storage import Row, Transaction, all_of, count_of
 from enroll.listings.store import Term, keys
 
 #: When a row was recorded (0 where that does not order them), and what names it: where a page begins.
@@ -76,7 +76,7 @@ def _page(
         terms = [*terms, _behind(key, since, newest)]
         values = {**values, **_values(after, newest)}
     order = f"{since} DESC, {key}" if newest else key
-    statement = f"{select} WHERE {_all(terms)} ORDER BY {order} LIMIT :limit"
+    statement = f"{select} WHERE {all_of(terms)} ORDER BY {order} LIMIT :limit"
     return list(db.rows(statement, {**values, "limit": limit}))
 
 
@@ -87,8 +87,7 @@ def _count(
     if up_to is not None:
         terms = [*terms, f"NOT {_behind(key, since, newest)}"]
         values = {**values, **_values(up_to, newest)}
-    row = db.one(f"SELECT count(*) AS n FROM {tables} WHERE {_all(terms)}{LOOK}", values)
-    return 0 if row is None else int(row["n"])
+    return count_of(db, tables, terms, values)
 
 
 def _behind(key: str, since: str, newest: bool) -> str:
@@ -101,10 +100,6 @@ def _behind(key: str, since: str, newest: bool) -> str:
 def _values(place: Place, newest: bool) -> dict[str, Any]:
     """Of a row; when it was recorded is of no use to the order by key."""
     return {"last": place[1]} | ({"last_at": place[0]} if newest else {})
-
-
-def _all(terms: Sequence[str]) -> str:
-    return " AND ".join(terms) or "1 = 1"
 
 
 def _of_organisations(wanted: Organisations) -> tuple[list[str], dict[str, Any]]:
