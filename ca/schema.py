@@ -8,7 +8,8 @@ from ca.storage import Schema, Step
 # it. The partial indexes hold only the few rows they are about, so a million good certificates cost them
 # nothing; change_number counts what was held, released and revoked, and never goes back, unlike a clock. A
 # certificate that was held before it was revoked keeps held_at: it had ended by then. door: by which way it
-# was asked for, in the words of whoever reserves; empty for what no door knows.
+# was asked for, in the words of whoever reserves; empty for what no door knows. holder: whose it is, in the
+# same words.
 _CERTIFICATES = """
     CREATE TABLE certificates (
         number IDENTITY,
@@ -16,6 +17,7 @@ _CERTIFICATES = """
         issuer_id TEXT NOT NULL,
         profile TEXT NOT NULL,
         door TEXT NOT NULL DEFAULT '',
+        holder TEXT NOT NULL DEFAULT '',
         status TEXT NOT NULL CHECK (status IN ('reserved', 'issued', 'held', 'revoked')),
         subject_cn TEXT NOT NULL,
         spki_sha256 TEXT NOT NULL,
@@ -202,12 +204,15 @@ SCHEMA = Schema(
                 *(
                     f"CREATE INDEX certificates_by_{column} ON certificates ({column}, number, status,"
                     f" {others}, issuer_id, profile, door{behind})"
-                    # By the serial at its end those that have not ended are met with whose they are.
+                    # By the holder at its end those that have not ended are met with whose they are.
                     for column, others, behind in (
                         ("reserved_at", "not_after_at", ""),
-                        ("not_after_at", "reserved_at", ", serial"),
+                        ("not_after_at", "reserved_at", ", holder"),
                     )
                 ),
+                # The same of some holders, and what each of them has that has not ended.
+                "CREATE INDEX certificates_of ON certificates (holder, not_after_at, number, reserved_at,"
+                " status, issuer_id, profile, door)",
                 # What is counted without a gap, each by a row that its transaction holds.
                 "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
                 "INSERT INTO counters (name, value) VALUES ('changes', 0)",

@@ -47,6 +47,8 @@ class Reservation:
     tbs: bytes = b""
     door: str = ""
     """By which way it was asked for, in the words of whoever reserves it."""
+    holder: str = ""
+    """Whose it is, in the same words; empty for nobody's."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def reserve(db: Transaction, reservation: Reservation) -> None:
         "issuer_id": reservation.issuer_id,
         "profile": reservation.profile,
         "door": reservation.door,
+        "holder": reservation.holder,
         "status": "reserved",
         "subject_cn": reservation.subject_cn,
         "spki_sha256": spki_sha256(reservation.spki),
@@ -482,7 +485,7 @@ def claim(db: Transaction, ca_id: str, identifier: str) -> tuple[str, str]:
 
 
 _NOTED = (
-    "issuer_id", "profile", "door", "subject_cn", "spki_sha256", "not_before_at", "not_after_at",
+    "issuer_id", "profile", "door", "holder", "subject_cn", "spki_sha256", "not_before_at", "not_after_at",
     "reserved_at", "order_id",
 )  # fmt: skip
 # In words that the partial indexes have, too.

@@ -44,9 +44,9 @@ def page(
     if after is not None:
         terms.append(_BEHIND[order])
         values |= {"last": after[0], "last_number": after[1]}
-    # First the keys, by the index alone: the rows are wide. "+": what is held is little, and put in order
-    # when it has been found by an index of its own.
-    aside = "+" if wanted.state == "held" else ""
+    # First the keys, by the index alone: the rows are wide. "+": what is held, and what is an organisation's,
+    # is found by an index of its own, and then put in order.
+    aside = "+" if wanted.state == "held" or wanted.policy_number is not None else ""
     keys = (
         f"SELECT number FROM certificates WHERE {all_of(terms)}"
         f" ORDER BY {aside}{column} {direction}, number {direction} LIMIT :limit"
@@ -105,7 +105,7 @@ def _terms(wanted: Wanted, at: int, distrusted: Collection[str]) -> tuple[list[s
             terms.append(term)
             values[name] = moment
     if wanted.policy_number is not None:
-        terms.append(f"serial IN ({_OF_ORGANISATION})")
+        terms.append(f"holder IN ({_OF_ORGANISATION})")
         values["policy_number"] = wanted.policy_number
     if wanted.state is not None:
         gone = {f"gone{place}": issuer for place, issuer in enumerate(sorted(distrusted))}
@@ -142,14 +142,11 @@ _STATES: Mapping[State, str] = {
     "revoked": "status = 'revoked'",
     "distrusted": "(status = 'issued' AND not_after_at >= :at OR status = 'held') AND issuer_id IN ({0})",
 }
-_OF_ORGANISATION = (
-    "SELECT e.serial FROM users u JOIN enrollments e ON e.user_id = u.user_id"
-    " WHERE u.policy_number = :policy_number AND e.serial IS NOT NULL"
-)
+_OF_ORGANISATION = "SELECT user_id FROM users WHERE policy_number = :policy_number"
 _ROWS = (
     "SELECT c.number AS number, c.serial, c.issuer_id, c.profile, c.door, c.status, c.subject_cn,"
     " c.not_before_at, c.not_after_at, c.reserved_at, c.issued_at, c.held_at, c.revoked_at,"
     " c.revocation_reason, e.request_id, u.user_id, u.name, u.policy_number"
     " FROM certificates c LEFT JOIN enrollments e ON e.serial = c.serial"
-    " LEFT JOIN users u ON u.user_id = e.user_id"
+    " LEFT JOIN users u ON u.user_id = c.holder"
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of
@@ -82,14 +82,18 @@ def _certificates(
     db: Transaction, wanted: Wanted, at: int, first: int, last: int, limit: int, *, near: bool
 ) -> Sequence[Row]:
     """Those from a number on and before another; ``near``: by their numbers, else by what narrows them."""
-    terms, values = _of_people(wanted, also="lower(certificates.subject_cn) LIKE :common_name ESCAPE '\\'")
-    if wanted.user_id is not None:
-        terms.append("enrollments.user_id = :user_id")
+    of = replace(wanted, policy_number=None)  # its users, whose names need not be looked at
+    terms, values = _of_people(of, also="lower(certificates.subject_cn) LIKE :common_name ESCAPE '\\'")
     # Whose they are is joined where it is asked for only: it costs as much as all the rest.
-    # Inner joins are begun at whom it is; those that are near, and what may stand in the certificate alone,
+    # An inner join is begun at whom it is; those that are near, and what may stand in the certificate alone,
     # at the certificates.
     owners = _OWNERS if near or wanted.name is not None else _OWNERS.replace(" LEFT JOIN ", " JOIN ")
     joined = owners if terms else ""
+    if wanted.user_id is not None:
+        terms.append("certificates.holder = :user_id")
+    if wanted.policy_number is not None:
+        terms.append(f"certificates.holder IN ({_MEMBERS})")
+        values["policy_number"] = wanted.policy_number
     terms.append(
         (_STATES[wanted.state] if wanted.state is not None else "1 = 1") + _ends("certificates", wanted)
     )
@@ -385,10 +389,8 @@ _CERTIFICATE = (
     " status, subject_cn, certificates.not_before_at, certificates.not_after_at, certificates.issued_at,"
     " fingerprint, held_at, revoked_at, revocation_reason, order_id"
 )
-_OWNERS = (
-    " LEFT JOIN enrollments ON enrollments.serial = certificates.serial"
-    " LEFT JOIN users ON users.user_id = enrollments.user_id"
-)
+_MEMBERS = "SELECT user_id FROM users WHERE policy_number = :policy_number"
+_OWNERS = " LEFT JOIN users ON users.user_id = certificates.holder"
 #: What a state means of a row of ours. An end has come when its second is over (RFC 5280 section 4.1.2.5).
 _STATES: Mapping[str, str] = {
     "reserved": "status = 'reserved'",

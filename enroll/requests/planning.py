@@ -43,7 +43,7 @@ def planned(
         *(to.profile, to.common_name, names, spki_der, to.request_id, at, os.urandom(16), naming),
         issuer=generations.issuing(db, ra),
     )
-    return replace(made, door=to.door)
+    return replace(made, door=to.door, holder=to.user_id)
 
 
 async def up_to_date(ra: RegistrationAuthority, reservation: Reservation) -> Reservation:

@@ -299,7 +299,8 @@ def _certificates(conn: sqlite3.Connection, size: Size) -> None:
             status = "revoked" if n in changes else "held" if n in held else "issued"
             yield (
                 serial(n), pattern[0], "client-automated" if program else "client-person",
-                "protocol" if program else "page", status, common_name(n, size), "", began - 600,
+                "protocol" if program else "page", user_id(n % size.users), status, common_name(n, size), "",
+                began - 600,
                 ends_at(n, size), began, began, pattern[1], pattern[2],
                 hashlib.sha256(b"%d" % n).hexdigest(), request_id(n), began + DAY if n in held else None,
                 began + 2 * DAY if n in changes else None, 4 if n in changes else None,
@@ -308,8 +309,8 @@ def _certificates(conn: sqlite3.Connection, size: Size) -> None:
 
     _many(
         *(conn, "certificates"),
-        "serial, issuer_id, profile, door, status, subject_cn, spki_sha256, not_before_at, not_after_at,"
-        " reserved_at, issued_at, template, der, fingerprint, order_id, held_at, revoked_at,"
+        "serial, issuer_id, profile, door, holder, status, subject_cn, spki_sha256, not_before_at,"
+        " not_after_at, reserved_at, issued_at, template, der, fingerprint, order_id, held_at, revoked_at,"
         " revocation_reason, change_number",
         certificates(),
     )

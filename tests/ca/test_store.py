@@ -262,6 +262,7 @@ def test_what_the_journal_gives_back_can_be_renewed(authority: Authority, db: Da
         "issuer_id",
         "profile",
         "door",
+        "holder",
         "subject_cn",
         "not_before_at",
         "not_after_at",

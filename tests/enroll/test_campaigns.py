@@ -459,13 +459,14 @@ def mixed(db: Transaction, issuers: list[str], seed: int) -> None:
         made |= {"held_at": 1 if status == "held" else None, "revoked_at": 1 if status == "revoked" else None}
         made |= {"revocation_reason": 1 if status == "revoked" else None}
         made |= {"change_number": None if status == "issued" else n + 1}
-        db.execute(inserting("certificates", made), made)
         states = ("issued", "picked_up", "in_use", "in_use")
         row = {"request_id": f"{n:016d}", "kind": "addition", "user_id": f"K{draw.randrange(12)}"}
         row |= {"state": "revoked" if status == "revoked" else draw.choice(states), "common_name": "c"}
         row |= {"profile": "p", "door": draw.choice(("page", "page", "protocol")), "revoke_old": "never"}
         row |= {"created_at": 1, "serial": made["serial"], "not_after_at": end}
         db.execute(inserting("enrollments", row), row)
+        made |= {"holder": row["user_id"], "door": row["door"]}
+        db.execute(inserting("certificates", made), made)
 
 
 @pytest.mark.parametrize("seed", range(4))

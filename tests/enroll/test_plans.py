@@ -32,6 +32,7 @@ _LONG = (
     "users",
     *"cehmu",  # as statements call the most of them that join some
 )
+_MEMBERS = certificates.Wanted(policy_number="1", state="issued")
 _WHOSE = Whose("operator:1", ["user.add", "user.import"])
 # Indexes of those rows alone that are few at any time.
 _FEW = "(?:certificates_held|jobs_open|proposals_open)"
@@ -68,6 +69,15 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "how many lines about somebody": lambda db: listings.count_audit(db, listings.Acts(user_id="K1")),
     "certificates": lambda db: certificates.page(db, certificates.Wanted(), "newest", 1, (), (1, 1), 51),
     "how many certificates": lambda db: certificates.count(db, certificates.Wanted(state="expired"), 1, ()),
+    "certificates of an organisation": lambda db: certificates.page(
+        db, _MEMBERS, "newest", 1, (), (1, 1), 51
+    ),
+    "certificates of an organisation by their end": lambda db: certificates.page(
+        db, _MEMBERS, "ending", 1, (), None, 51
+    ),
+    "how many certificates of an organisation": lambda db: certificates.count_around(
+        db, _MEMBERS, "newest", 1, (), (1, 1)
+    ),
     "certificates that are held": lambda db: certificates.page(
         db, certificates.Wanted(state="held"), "newest", 1, (), None, 51
     ),
@@ -75,6 +85,12 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "users, newest first": lambda db: rosters.users(db, rosters.Users(1, newest=True), (1, "K1"), 51),
     "letters, from one on": lambda db: listings.count_letters(db, listings.Letters(), 500),
     "certificates for other systems": lambda db: listings.certificates(db, listings.Wanted(), 1, 500, 51),
+    "certificates of an organisation for other systems": lambda db: listings.certificates(
+        db, listings.Wanted(policy_number="1"), 1, 500, 51
+    ),
+    "certificates of somebody for other systems": lambda db: listings.certificates(
+        db, listings.Wanted(user_id="K1", state="issued"), 1, 500, 51
+    ),
     "requests for other systems": lambda db: listings.requests(db, None, 500, 51),
     "requests of somebody for other systems": lambda db: listings.requests(db, "K1", 500, 51),
     "users for other systems": lambda db: listings.users(db, listings.Wanted(), "K1", 51),

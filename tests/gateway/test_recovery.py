@@ -16,6 +16,7 @@ from ca.sealing import open_vaults
 from enroll import crls, replaying, store
 from enroll.acme import credentials
 from enroll.acme import store as acme
+from enroll.certificates import store as certificates
 from enroll.hooks import endpoints
 from enroll.hooks import store as hooks
 from enroll.operators import store as operators
@@ -153,6 +154,11 @@ async def test_a_replay_brings_back_all_that_must_not_go_backwards(tmp_path):
         assert store.enrollment_of(seen, ends.serial).state is State.REVOKED
         assert {s: ca.store.find_by_serial(seen, s).fingerprint for s in prints} == prints
         assert [status(ra, s) for s in prints] == ["issued"] * 4 + ["revoked"]
+        # Whose they are has come back with them: an organisation's list has them.
+        wanted = certificates.Wanted(policy_number=store.user(seen, USER).policy_number)
+        listed = certificates.page(seen, wanted, "newest", ra.now(), (), None, 50)
+        assert {*prints} - {stranger.serial} <= {each["serial"] for each in listed}
+        assert {each["user_id"] for each in listed} == {USER}
         states = [store.enrollment_of(seen, each.serial).state for each in (finished, by_program, late)]
         assert states == [State.ISSUED, State.PICKED_UP, State.ISSUED]
         assert store.enrollment(seen, late.request_id).request_id == open_still.request_id
