@@ -13,28 +13,18 @@ from datetime import date, timedelta
 from ca.authority import Issuer
 from ca.generations.states import State
 from ca.profiles import Audience
-from ca.storage import Row, Transaction
+from ca.storage import Transaction
 from enroll import generations
 from enroll.campaigns import store
+from enroll.jst import day_of, start_of
 from enroll.operators.actors import Actor, require
 from enroll.operators.roles import Act, Verdict
 from enroll.ra import RegistrationAuthority
 
 #: Those that nothing is left of.
 _GONE = frozenset({State.OVER, State.DISCARDED})
-_EPOCH = date(1970, 1, 1)
-#: A person, or a user's programs.
-_Holder = tuple[str, str]
-
-
-@dataclass(slots=True)
-class _Held:
-    """What somebody has of an issuing CA: how many, how many of them are in hand and good, and when the last
-    of them ends."""
-
-    certificates: int = 0
-    good: int = 0
-    last_at: int = 0
+#: Issuing CA, user ID, and the door: a person, or a user's programs.
+_Holding = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -84,58 +74,68 @@ def board(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> list[Left
     ("not_permitted")."""
     require(actor, Act.CAMPAIGNS, Verdict.READ)
     at, found = ra.now(), generations.at_now(db, ra)
-    held, days = _held(store.alive(db, at))
-    of, names = store.organisations_of(db), store.names(db)
+    issuers = ra.authority.of(Audience.CLIENTS)
+    organisations = _organisations(db, issuers, at)
+    months = _months(db, at)
     return [
         Left(
             issuer,
             found.state(issuer.issuer_id),
             found.rows[issuer.issuer_id].planned_at,
-            _organisations(issuer.issuer_id, held, of, names),
-            _months(days.get(issuer.issuer_id, Counter())),
+            organisations.get(issuer.issuer_id, ()),
+            tuple(_without_gap(months, issuer.issuer_id)),
         )
-        for issuer in ra.authority.of(Audience.CLIENTS)
+        for issuer in issuers
         if found.state(issuer.issuer_id) not in _GONE
     ]
 
 
-def _held(rows: Sequence[Row]) -> tuple[dict[_Holder, dict[str, _Held]], dict[str, Counter[int]]]:
-    """What each holder has of each issuing CA; and issuing CA -> how many end on a day in Japan, counted from
-    1970."""
-    held, days = dict[_Holder, dict[str, _Held]](), dict[str, Counter[int]]()
-    for issuer_id, user_id, door, not_after_at, good in rows:
-        mine = held.setdefault((user_id, door), {}).setdefault(issuer_id, _Held())
-        mine.certificates += 1
-        mine.good += good
-        mine.last_at = max(mine.last_at, not_after_at)
-        days.setdefault(issuer_id, Counter())[(not_after_at + 32_400) // 86_400] += 1
-    return held, days
-
-
 def _organisations(
-    issuer_id: str, held: dict[_Holder, dict[str, _Held]], of: dict[str, str], names: dict[str, str]
-) -> tuple[AtOrganisation, ...]:
-    found = dict[str, list[int]]()
-    for (user_id, _), by_issuer in held.items():
-        mine = by_issuer.get(issuer_id)
-        if mine is None:
-            continue
-        elsewhere = any(each.good for other, each in by_issuer.items() if other != issuer_id)
-        sums = found.setdefault(of[user_id], [0, 0, 0, 0])
-        sums[0] += mine.certificates
-        sums[1] += 1
-        sums[2] += not elsewhere
-        sums[3] = max(sums[3], mine.last_at)
-    return tuple(AtOrganisation(number, names[number], *found[number]) for number in sorted(found))
+    db: Transaction, issuers: Sequence[Issuer], at: int
+) -> dict[str, tuple[AtOrganisation, ...]]:
+    """Issuing CA -> what each organisation has of it, by 証券番号."""
+    known = [each.issuer_id for each in issuers]
+    more = _hurt_as_well(db, known, at)
+    found = dict[str, list[AtOrganisation]]()
+    for number, name, *sums in store.alive(db, known, at):
+        for place, issuer in enumerate(known):
+            certificates, holders, hurt, last_at = sums[4 * place : 4 * place + 4]
+            if certificates:
+                hurt += more[issuer, number]
+                at_it = AtOrganisation(number, name, certificates, holders, hurt, last_at)
+                found.setdefault(issuer, []).append(at_it)
+    return {issuer: tuple(each) for issuer, each in found.items()}
 
 
-def _months(days: Counter[int]) -> tuple[tuple[date, int], ...]:
-    """Without a gap, from the first month in which any ends to the last."""
-    counted = Counter[date]()
-    for day, count in days.items():
-        counted[(_EPOCH + timedelta(days=day)).replace(day=1)] += count
-    month, found = min(counted, default=None), list[tuple[date, int]]()
-    while month is not None and month <= max(counted):
-        found.append((month, counted[month]))
-        month = (month + timedelta(days=31)).replace(day=1)
-    return tuple(found)
+def _hurt_as_well(db: Transaction, issuers: Sequence[str], at: int) -> Counter[tuple[str, str]]:
+    """By issuing CA and organisation: who has something of another issuing CA, none of which is any good."""
+    bad = Counter[_Holding](tuple(row) for row in store.no_good(db, at))
+    mine = dict[tuple[str, str, str], dict[str, int]]()
+    for number, issuer, user, door, count in store.of_those(db, at):
+        if issuer in issuers:
+            good = count - bad[issuer, user, door]
+            mine.setdefault((number, user, door), {})[issuer] = good
+    found = Counter[tuple[str, str]]()
+    for (number, _, _), good_of in mine.items():
+        for issuer in good_of:
+            others = [good for other, good in good_of.items() if other != issuer]
+            found[issuer, number] += bool(others) and not any(others)
+    return found
+
+
+def _months(db: Transaction, at: int) -> list[tuple[date, dict[str, int]]]:
+    """The first day of each month in Japan from now to the last end, and how many end in it by issuing CA."""
+    last = store.last_end(db, at)
+    month, found = day_of(at).replace(day=1), list[tuple[date, dict[str, int]]]()
+    while last is not None and start_of(month) <= last:
+        following = (month + timedelta(days=31)).replace(day=1)
+        found.append((month, store.ends(db, max(at, start_of(month)), start_of(following))))
+        month = following
+    return found
+
+
+def _without_gap(months: Sequence[tuple[date, dict[str, int]]], issuer_id: str) -> list[tuple[date, int]]:
+    """From the first month in which any of an issuing CA ends to the last."""
+    counted = [(month, ends.get(issuer_id, 0)) for month, ends in months]
+    some = [place for place, (_, count) in enumerate(counted) if count]
+    return counted[some[0] : some[-1] + 1] if some else []

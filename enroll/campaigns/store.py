@@ -80,20 +80,21 @@ _CAME = (
     " WHEN f.opened_at <= :at OR f.submitted_at <= :at THEN 2 WHEN f.announced_at <= :at THEN 1 ELSE 0 END"
 )
 # Why there is nothing to renew any more: 2, something ended it or its holder; 1, it has expired.
-_GONE = (
-    "CASE WHEN e.ended_at <= :at OR u.disabled_at <= :at OR o.disabled_at <= :at THEN 2"
-    " WHEN e.not_after_at < :at THEN 1 ELSE 0 END"
+_GONE_ITSELF = (
+    "CASE WHEN e.ended_at <= :at OR u.disabled_at <= :at THEN 2 WHEN e.not_after_at < :at THEN 1 ELSE 0 END"
 )
+_GONE = "CASE WHEN o.disabled_at <= :at THEN 2 ELSE {0} END"
 # A certificate belongs to a campaign that was good when that began: what is issued later is none of its work.
 _LISTED = (
     "e.number, e.request_id, e.serial, e.user_id, e.common_name, e.not_after_at, u.name, u.mail,"
-    " u.policy_number, o.name AS organisation"
+    f" u.policy_number, o.name AS organisation, {_GONE.format(_GONE_ITSELF)} AS gone"
 )
+_COUNTED = f"u.policy_number, {_GONE_ITSELF} AS gone"
+_ORGANISATIONS = " JOIN organisations o ON o.policy_number = u.policy_number"
 _CERTIFICATES = (
     "SELECT {0},"
-    f" coalesce((SELECT max({_CAME}) FROM enrollments f WHERE f.replaces_serial = e.serial), 0) AS came,"
-    f" {_GONE} AS gone FROM enrollments e JOIN users u ON u.user_id = e.user_id"
-    " JOIN organisations o ON o.policy_number = u.policy_number"
+    f" coalesce((SELECT max({_CAME}) FROM enrollments f WHERE f.replaces_serial = e.serial), 0) AS came"
+    " FROM enrollments e JOIN users u ON u.user_id = e.user_id{1}"
     " WHERE e.door = 'page' AND e.not_after_at IS NOT NULL AND e.issued_at < :begun_at"
     " AND (e.ended_at IS NULL OR e.ended_at >= :begun_at) AND e.not_after_at >= :first_at"
 )
@@ -120,14 +121,15 @@ _SUMS = ", ".join(f"sum(CASE WHEN {meant} THEN n ELSE 0 END) AS {name}_" for nam
 def counted(db: Db, campaign: Campaign, now: int) -> Sequence[Row]:
     """How many of its certificates are in each view (``VIEWS``, by the name and an underscore), by
     organisation."""
-    found, values = _certificates(campaign, now, columns="u.policy_number")
-    # How far each came is looked up once, and not for each view; its organisation's name once for all.
+    found, values = _certificates(campaign, now, columns=_COUNTED, joined="")
+    # How far each came is looked up once, and not for each view; its organisation once for all.
     alike = "policy_number, came, gone"
     return db.rows(
-        f"SELECT sums.*, n.name AS organisation FROM (SELECT policy_number, {_SUMS}"
-        f" FROM (SELECT {alike}, count(*) AS n FROM ({found}) AS found GROUP BY {alike}) AS counted"
-        " GROUP BY policy_number) AS sums JOIN organisations n ON n.policy_number = sums.policy_number"
-        f" ORDER BY sums.policy_number{LOOK}",
+        f"SELECT policy_number, organisation, {_SUMS} FROM (SELECT o.policy_number, o.name AS organisation,"
+        f" came, {_GONE.format('gone')} AS gone, n FROM"
+        f" (SELECT {alike}, count(*) AS n FROM ({found}) AS found GROUP BY {alike}) AS counted"
+        " JOIN organisations o ON o.policy_number = counted.policy_number) AS named"
+        f" GROUP BY policy_number, organisation ORDER BY policy_number{LOOK}",
         values,
     )
 
@@ -165,11 +167,11 @@ def one(db: Db, campaign: Campaign, now: int, number: int) -> Row | None:
 
 
 def _certificates(
-    campaign: Campaign, now: int, further: str = "", columns: str = _LISTED
+    campaign: Campaign, now: int, further: str = "", columns: str = _LISTED, joined: str = _ORGANISATIONS
 ) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {"at": campaign.at(now), "begun_at": campaign.begun_at}
     values["first_at"] = max(campaign.first_at or 0, campaign.begun_at)
-    statement = _CERTIFICATES.format(columns) + further
+    statement = _CERTIFICATES.format(columns, joined) + further
     for value, name, narrowed in (
         (campaign.until_at, "until_at", _UNTIL),
         (campaign.policy_number, "policy_number", _OF_ORGANISATION),
@@ -183,35 +185,94 @@ def _certificates(
 
 # -- generations -------------------------------------------------------------------------------------------
 
-# People's and programs' certificates that let somebody in, or would if they were not held: found by an index
-# of certificates that has their end, not by the rows, which are wide. ``good``: in hand, and let in; who has
-# one of these of another issuing CA is hurt by nothing that becomes of this one.
-_ALIVE = (
-    "SELECT c.issuer_id, e.user_id, e.door, c.not_after_at,"
-    " CASE WHEN e.state IN ('picked_up', 'in_use') AND c.status = 'issued' THEN 1 ELSE 0 END AS good"
-    " FROM certificates c JOIN enrollments e ON e.serial = c.serial"
-    " WHERE c.status IN ('issued', 'held') AND c.not_after_at >= :at"
-    " AND e.state IN ('issued', 'picked_up', 'in_use')"
+# People's and programs' certificates that let somebody in, or would if they were not held: counted by indexes
+# of certificates alone, which have their end and their holder.
+_ALIVE = "status IN ('issued', 'held') AND not_after_at >= :at"
+_DOORS = ("page", "protocol")
+# Those of them that are no good to their holders: held, or not fetched yet. Few.
+_NO_GOOD = (
+    f"SELECT issuer_id, holder, door FROM certificates WHERE {_ALIVE} AND status = 'held' AND holder <> ''"
+    " UNION ALL SELECT c.issuer_id, c.holder, c.door FROM enrollments e JOIN certificates c"
+    " ON c.serial = e.serial AND c.status = 'issued' WHERE e.state IN ('issued', 'picked_up', 'in_use')"
+    " AND e.state = 'issued' AND e.not_after_at >= :at"
 )
 
 
-def alive(db: Db, at: int) -> Sequence[Row]:
-    """The certificates that have not ended: issuing CA, whose, by which door, when each ends, and whether it
-    is in hand and good."""
-    return db.rows(f"{_ALIVE}{LOOK}", {"at": at})
+# How many somebody has on the pages, and so many times as many of programs': one sum for both.
+_PROGRAMS = 2**31
 
 
-def organisations_of(db: Db) -> dict[str, str]:
-    """User ID -> 証券番号, of everybody."""
-    return {
-        row["user_id"]: row["policy_number"]
-        for row in db.rows(f"SELECT user_id, policy_number FROM users{LOOK}")
-    }
+def alive(db: Db, issuers: Sequence[str], at: int) -> Sequence[Row]:
+    """The certificates that have not ended, by organisation: its number and name, and then of each issuing CA
+    in its turn how many there are, how many people and users' programs have one, how many of these have none
+    of another of these CAs, and when the last one ends."""
+    values = {f"issuer_{place}": issuer for place, issuer in enumerate(issuers)}
+    if not values:
+        return ()
+    of_user, of_organisation = list[str](), list[str]()
+    for place in range(len(issuers)):
+        here = f"WHEN issuer_id = :issuer_{place} THEN"
+        of_user += [
+            f"sum(CASE {here} CASE door WHEN 'page' THEN 1 ELSE {_PROGRAMS} END ELSE 0 END) AS n{place}",
+            f"max(CASE {here} not_after_at ELSE 0 END) AS last{place}",
+        ]
+        elsewhere = [f"n{other}" for other in range(len(issuers)) if other != place]
+        # Whether there is any of a door, here and elsewhere.
+        there = [
+            (f"{part.format(f'n{place}')} > 0", *(f"{part.format(other)} = 0" for other in elsewhere))
+            for part in (f"{{0}} % {_PROGRAMS}", f"{{0}} / {_PROGRAMS}")
+        ]
+        of_organisation += [
+            f"sum(n{place} % {_PROGRAMS} + n{place} / {_PROGRAMS})",
+            " + ".join(f"sum(CASE WHEN {some} THEN 1 ELSE 0 END)" for some, *_ in there),
+            " + ".join(f"sum(CASE WHEN {' AND '.join(each)} THEN 1 ELSE 0 END)" for each in there),
+            f"max(last{place})",
+        ]
+    # From one user to the next: so they need no order, and only what has not ended is looked at.
+    found = (
+        f"SELECT policy_number, {', '.join(of_user)} FROM users CROSS JOIN certificates"
+        f" WHERE holder = user_id AND {_ALIVE} GROUP BY policy_number, user_id"
+    )
+    sums = ", ".join(f"{each} AS sum{place}" for place, each in enumerate(of_organisation))
+    named = ", ".join(f"sum{place}" for place in range(len(of_organisation)))
+    return db.rows(
+        f"SELECT o.policy_number, o.name, {named} FROM (SELECT policy_number, {sums} FROM ({found}) AS found"
+        " GROUP BY policy_number) AS summed JOIN organisations o ON o.policy_number = summed.policy_number"
+        f" ORDER BY o.policy_number{LOOK}",
+        {**values, "at": at},
+    )
 
 
-def names(db: Db) -> dict[str, str]:
-    """証券番号 -> name, of every organisation."""
-    return {
-        row["policy_number"]: row["name"]
-        for row in db.rows(f"SELECT policy_number, name FROM organisations{LOOK}")
-    }
+def no_good(db: Db, at: int) -> Sequence[Row]:
+    """Issuing CA, holder and door of each of those that is not in hand, or is held."""
+    return db.rows(f"{_NO_GOOD}{LOOK}", {"at": at})
+
+
+def of_those(db: Db, at: int) -> Sequence[Row]:
+    """What those holders have: organisation, issuing CA, holder and door, and how many have not ended."""
+    return db.rows(
+        "SELECT u.policy_number, c.issuer_id, c.holder, c.door, count(*) FROM"
+        f" (SELECT DISTINCT holder FROM ({_NO_GOOD}) AS no_good) AS those"
+        " JOIN users u ON u.user_id = those.holder JOIN certificates c ON c.holder = those.holder"
+        f" WHERE {_ALIVE} GROUP BY u.policy_number, c.issuer_id, c.holder, c.door{LOOK}",
+        {"at": at},
+    )
+
+
+def ends(db: Db, since: int, until: int) -> dict[str, int]:
+    """How many certificates that somebody has, and that have not been revoked, end from a moment on and
+    before another, by issuing CA."""
+    found = db.rows(
+        f"SELECT issuer_id, count(*) AS n FROM certificates WHERE {_ALIVE} AND not_after_at < :until"
+        f" AND holder <> '' GROUP BY issuer_id{LOOK}",
+        {"at": since, "until": until},
+    )
+    return {row["issuer_id"]: int(row["n"]) for row in found}
+
+
+def last_end(db: Db, at: int) -> int | None:
+    """When the last of all certificates ends; None if they have."""
+    row = db.one(
+        f"SELECT max(not_after_at) AS n FROM certificates WHERE not_after_at >= :at{LOOK}", {"at": at}
+    )
+    return None if row is None or row["n"] is None else int(row["n"])

@@ -10,6 +10,7 @@ import pytest
 
 from ca.sqlite import Database
 from ca.storage import Row, Transaction, Values
+from enroll.campaigns import store as generations
 from enroll.certificates import store as certificates
 from enroll.jobs import store as jobs
 from enroll.listings import store as listings
@@ -91,6 +92,11 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "certificates of somebody for other systems": lambda db: listings.certificates(
         db, listings.Wanted(user_id="K1", state="issued"), 1, 500, 51
     ),
+    "certificates that have not ended, by holder": lambda db: generations.alive(db, ("1", "2"), 1),
+    "certificates that are no good to their holders": lambda db: generations.no_good(db, 1),
+    "what else those holders have": lambda db: generations.of_those(db, 1),
+    "the last end of a certificate": lambda db: generations.last_end(db, 1),
+    "ends of certificates": lambda db: generations.ends(db, 1, 2),
     "requests for other systems": lambda db: listings.requests(db, None, 500, 51),
     "requests of somebody for other systems": lambda db: listings.requests(db, "K1", 500, 51),
     "users for other systems": lambda db: listings.users(db, listings.Wanted(), "K1", 51),
