@@ -447,7 +447,6 @@ def _not_looked_at(answer: Answer) -> None:
     expect(answer, status(421), header("Connection", "close"))
     for name in ("Replay-Nonce", "Link"):
         require(answer.header(name) is None, f"{name} is {answer.header(name)!r}")
-    require(answer.media_type != "application/problem+json", "there is a problem document")
 
 
 def _elsewhere(world: World) -> str:

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -206,6 +207,20 @@ async def _body(request: web.BaseRequest) -> bytes:
             break
         chunks.append(chunk)
     raise malformed(f"the body is larger than {MAX_BODY} bytes", status=413)
+
+
+def unheard(status: int) -> tuple[Headers, bytes]:
+    """Header fields and body of what HTTP alone refuses, before the protocol has seen a request.
+
+    ``status``: that of the answer (RFC 8555 section 6.7 has no types for these: "malformed" is the client's
+    fault, "serverInternal" ours).
+    """
+    ours = status in (500, 502, 503, 504)
+    problem = Problem(
+        "serverInternal" if ours else "malformed", HTTPStatus(status).phrase.lower(), status=status
+    )
+    answer = _problem(problem)
+    return [("Content-Type", _PROBLEM), ("Cache-Control", "no-store")], answer.body
 
 
 def _query(text: str) -> dict[str, str]:

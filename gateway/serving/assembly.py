@@ -29,7 +29,8 @@ from gateway.web import pages
 from gateway.web.context import Gate, Role
 from gateway.web.hours import Hours
 from gateway.wire.request import Forwarder
-from gateway.wire.sites import LowLevelHandler, WebSite
+from gateway.wire.rules import Denial
+from gateway.wire.sites import LowLevelHandler, Said, WebSite
 
 #: What each site wants to know about its visitors' certificates.
 POLICIES: Mapping[Role, ClientCertificate] = {
@@ -215,6 +216,7 @@ def _site(
     *,
     refused: LowLevelHandler | None = None,
     relay: Forwarder | None = None,
+    says: Callable[[Denial, str], Said | None] | None = None,
 ) -> WebSite:
     """A site under its role's policy. ``refused``: for whoever has no good certificate (else a page)."""
     policy = POLICIES[role]
@@ -233,6 +235,7 @@ def _site(
         refused=refused,
         limited=parts.limits(role),
         relay=relay,
+        says=says,
     )
 
 
@@ -253,14 +256,15 @@ def _plain(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Applicati
 def _pickup(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the protocol's door for those who have no certificate yet."""
     protocol.mount(app, _acme(parts, role))
-    return [_site(parts, role, hosts, app)]
+    return [_site(parts, role, hosts, app, says=protocol.says(any_origin=True))]
 
 
 def _renewal(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:
     """With the protocol's other door; its refusals let some visitors finish (E7)."""
     server = _acme(parts, role)
     protocol.mount(app, server)
-    return [_site(parts, role, hosts, app, refused=protocol.before(server, renewal.refused(parts.gate)))]
+    refused = protocol.before(server, renewal.refused(parts.gate))
+    return [_site(parts, role, hosts, app, refused=refused, says=protocol.says(any_origin=False))]
 
 
 def _acme(parts: _Parts, role: Role) -> LowLevelHandler:
@@ -300,7 +304,7 @@ def _api(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application
     """For programs, who get problem documents and no pages."""
     from gateway.sites import api
 
-    return [_site(parts, role, hosts, app, refused=api.refused(parts.gate))]
+    return [_site(parts, role, hosts, app, refused=api.refused(parts.gate), says=api.unheard)]
 
 
 def _help(parts: _Parts, role: Role, hosts: tuple[str, ...], app: web.Application) -> list[WebSite]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from aiohttp import web
@@ -17,7 +18,8 @@ from gateway.web.context import Gate, Role
 from gateway.wire import http
 from gateway.wire.http import AHEAD
 from gateway.wire.reply import Reply
-from gateway.wire.sites import LowLevelHandler
+from gateway.wire.rules import Denial
+from gateway.wire.sites import LowLevelHandler, Said
 
 #: Below this path a site is the protocol's; the directory is ``/acme/directory``.
 PREFIX = "/acme"
@@ -63,7 +65,25 @@ def before(server: LowLevelHandler, refused: LowLevelHandler) -> LowLevelHandler
 
 def ours(request: web.BaseRequest) -> bool:
     """Whether a request is the protocol's, by its raw path, which is what the protocol signs."""
-    return request.raw_path.startswith(PREFIX + "/")
+    return is_ours(request.raw_path)
+
+
+def is_ours(target: str) -> bool:
+    """The same by the target alone."""
+    return target.startswith(PREFIX + "/")
+
+
+def says(*, any_origin: bool) -> Callable[[Denial, str], Said | None]:
+    """What a door answers where the wire refuses a request of the protocol's; nothing for pages, and for what
+    could not be read as far as its path. ``any_origin``: whether scripts of any page may read it."""
+
+    def say(why: Denial, target: str) -> Said | None:
+        if not is_ours(target):
+            return None
+        headers, body = acme.unheard(why.status)
+        return (*headers, *(acme.CORS if any_origin else ())), body
+
+    return say
 
 
 def _reply(status: int, headers: acme.Headers, body: bytes) -> web.StreamResponse:

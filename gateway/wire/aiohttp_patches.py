@@ -11,7 +11,8 @@ from aiohttp.http import HttpVersion11
 from ca.errors import ConfigError
 from gateway.wire.fields import values_of
 from gateway.wire.framing import Malformed, expects_continue
-from gateway.wire.http import page
+from gateway.wire.http import refusal
+from gateway.wire.rules import Denial
 
 # Visitors are not told which versions they are talking to, and our transport has no file descriptor
 # to give to sendfile(2).
@@ -26,7 +27,7 @@ async def _expectation(request: web.Request) -> web.StreamResponse | None:
     try:
         expects_continue({b"expect": values_of(request.raw_headers, b"expect")})
     except Malformed:
-        return page(417)
+        return refusal(request, Denial(417, "expect"))
     await _continue(request)
     return None
 

@@ -24,6 +24,7 @@ from gateway.wire import framing, http, oversize, reply, rules, turns
 from gateway.wire.http import RequestProtocol
 from gateway.wire.reader import Reader, Unread
 from gateway.wire.request import Client, Forwarder, Request
+from gateway.wire.rules import Denial
 from gateway.wire.sites import site_of
 from gateway.wire.turns import STEPPED, Effect, Reading, Step, Turn, goes_on
 
@@ -221,7 +222,8 @@ class Front(Client):
             head, self._chunked = _head(request, with_body=why is None)
         except framing.Malformed as error:
             self.info.count(f"refused.{error}")
-            status = self._say(Unread(501 if str(error) == "transfer-encoding" else 400, request.method))
+            status = 501 if str(error) == "transfer-encoding" else 400
+            self._say(Unread(status, request.method, request.target))
             self.answered(request, status, False)
             return
         pages = self._pages
@@ -364,7 +366,10 @@ class Front(Client):
         """Answers what could not be read to its end; the status."""
         status = unread.status
         page = {200: oversize.cleared, 431: oversize.too_large}.get(status, lambda: http.short_page(status))
-        headers, body = page()
+        own = None
+        if status >= 400:
+            own = http.said(site_of(self.info), Denial(status, "unread"), unread.target)
+        headers, body = own or page()
         said = reply.whole(status, headers, body)
         self.write(said[: -len(body)] if unread.method == "HEAD" else said)
         return status

@@ -13,8 +13,8 @@ from aiohttp import web
 from ca.trust import VerifiedPeer
 from gateway.edge.facts import ConnectionInfo, Limits, Verdict
 from gateway.edge.served import Served
-from gateway.wire.rules import admission, denial
-from gateway.wire.sites import LowLevelHandler, site_of
+from gateway.wire.rules import Denial, admission, denial
+from gateway.wire.sites import LowLevelHandler, Said, WebSite, site_of
 
 log = logging.getLogger("sekisho.http")
 
@@ -62,7 +62,7 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
         )
         if refused is not None:
             info.count(f"refused.{refused.code}")
-            return page(refused.status)
+            return refusal(request, refused)
         request[_PEER], refused = admission(info, recheck)
         site = site_of(info)
         if site is None:
@@ -73,7 +73,7 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
             return limited
         if refused is not None:
             info.count(f"refused.{refused.code}")
-            return page(refused.status) if site.refused is None else await site.refused(request)
+            return refusal(request, refused) if site.refused is None else await site.refused(request)
         return await handler(request)
 
     return gated
@@ -110,7 +110,7 @@ _PAGE_HEADERS = (
 )
 
 
-def short_page(status: int) -> tuple[tuple[tuple[str, str], ...], bytes]:
+def short_page(status: int) -> Said:
     """The header fields and the body of a short page in Japanese and English."""
     phrase = HTTPStatus(status).phrase
     words = _WORDS.get(status, phrase)
@@ -123,7 +123,22 @@ def short_page(status: int) -> tuple[tuple[tuple[str, str], ...], bytes]:
 
 def page(status: int) -> web.Response:
     """The short page as a response, which ends the connection."""
-    headers, body = short_page(status)
+    return _last(status, short_page(status))
+
+
+def said(site: WebSite | None, why: Denial, target: str) -> Said | None:
+    """What a site has to say of its own where the wire refuses a request; None: a short page will do."""
+    return None if site is None or site.says is None else site.says(why, target)
+
+
+def refusal(request: web.BaseRequest, why: Denial) -> web.Response:
+    """The answer of the wire itself, which ends the connection: in the site's words, or the short page."""
+    protocol = cast(RequestProtocol, request.protocol)
+    return _last(why.status, said(site_of(protocol.info), why, protocol.asked[1]) or short_page(why.status))
+
+
+def _last(status: int, said: Said) -> web.Response:
+    headers, body = said
     response = web.Response(status=status, body=body, headers=dict(headers))
     response.force_close()
     return response
@@ -245,4 +260,4 @@ class RequestProtocol(web.RequestHandler):
             self.info.count("refused.parser")
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun, no error page can follow")
-        return page(status)
+        return refusal(request, Denial(status, "failed" if status >= 500 else "parser"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from ca.errors import ConfigError
 from gateway.edge.listener import authorities
+from gateway.sites import acme as protocol
 from gateway.wire.aiohttp_patches import demand_c_parser
 from gateway.wire.http import short_page
 from gateway.wire.reader import _READ
@@ -140,6 +142,41 @@ async def test_on_the_wire(serve: Serve, pki: Pki, words: bytes, status: int) ->
         assert 'lang="en"' in answer.text
         assert answer.headers["server"] == "sekisho"
         assert (await client.end()).alert == "close_notify"
+
+
+@pytest.mark.parametrize(
+    ("target", "lines", "status", "kind"),
+    [
+        (b"/acme/order/%00", b"", 400, "malformed"),
+        (b"/acme/new-order", b"X_Y: z\r\n", 400, "malformed"),
+        (b"/acme/" + b"a" * 9000, b"", 414, "malformed"),
+        (b"/acme/directory", b"X: " + b"a" * 9000 + b"\r\n", 431, "malformed"),
+        (b"/acme/directory", b"Host: evil.test\r\n", 400, "malformed"),
+        (b"/acme/broken", b"", 500, "serverInternal"),
+        (b"/page/%00", b"", 400, ""),
+        (b"/page", b"X: " + b"a" * 9000 + b"\r\n", 431, ""),
+    ],
+)
+@pytest.mark.parametrize("any_origin", [True, False])
+async def test_the_protocol_gets_problem_documents(
+    serve: Serve, pki: Pki, target: bytes, lines: bytes, status: int, kind: str, any_origin: bool
+) -> None:
+    """RFC 8555 6.7: below /acme/ also of what is refused before the protocol sees it; the twins are pages."""
+
+    async def broken(_: object) -> None:
+        raise RuntimeError
+
+    running = await serve(open_site(pki, handler=broken, says=protocol.says(any_origin=any_origin)))
+    async with connect(running.port, b"enroll.test") as client:
+        answer = await client.ask(b"GET %s HTTP/1.1\r\nHost: enroll.test\r\n%s\r\n" % (target, lines))
+    assert answer.status == status
+    assert ("access-control-allow-origin" in answer.headers) is (any_origin and bool(kind))
+    if kind:
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = json.loads(answer.body)
+        assert (problem["type"], problem["status"]) == (f"urn:ietf:params:acme:error:{kind}", status)
+    else:
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
 async def test_our_own_fault_says_nothing(serve: Serve, pki: Pki, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.sites.api.entering import LOOKING, Route, answered, problem_of
+from gateway.sites.api.entering import LOOKING, Route, answered, problem_of, unheard
 from gateway.sites.api.problems import Problem
 from gateway.sites.api.reading import LONGEST_FILE
 from gateway.sites.api.table import ROUTES
 from gateway.web.context import Gate
 from gateway.web.pages import Handler
+
+__all__ = ["application", "refused", "unheard"]
 
 
 def application(gate: Gate) -> web.Application:

@@ -23,10 +23,12 @@ from enroll.repeats import Before
 from enroll.repeats.store import Repeat
 from gateway.sites.api import reading
 from gateway.sites.api.calls import Answer, Call, unpacked
-from gateway.sites.api.problems import MEDIA_TYPE, PASSING, Problem, later, of_refusal
+from gateway.sites.api.problems import MEDIA_TYPE, PASSING, Problem, later, of_denial, of_refusal
 from gateway.sites.api.reading import LONGEST_BODY, LONGEST_FILE, Input, Nothing
 from gateway.web.context import Gate
 from gateway.wire import http
+from gateway.wire.rules import Denial
+from gateway.wire.sites import Said
 
 log = logging.getLogger("sekisho.api")
 
@@ -133,10 +135,19 @@ def problem_answer(problem: Problem) -> Answer:
 
 def respond(answer: Answer) -> web.Response:
     """An answer as aiohttp has it."""
+    headers, body = _written(answer)
+    return web.Response(status=answer.status, body=body, headers=headers)
+
+
+def unheard(why: Denial, _target: str) -> Said:
+    """What is answered where the wire refuses a request before it is looked at here."""
+    headers, body = _written(problem_answer(of_denial(why)))
+    return tuple(headers.items()), body
+
+
+def _written(answer: Answer) -> tuple[dict[str, str], bytes]:
     kind, body = answer.raw or (JSON, json.dumps(answer.value, ensure_ascii=False).encode() + b"\n")
-    return web.Response(
-        status=answer.status, body=body, headers={"Content-Type": kind, **HEADERS, **answer.headers}
-    )
+    return {"Content-Type": kind, **HEADERS, **answer.headers}, body
 
 
 async def problem_of(request: web.BaseRequest, gate: Gate, error: Exception) -> web.Response:

@@ -29,7 +29,8 @@ from gateway.edge.tls import ClientCertificate, KeyedChain
 from gateway.sites.service.apart import form_token
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
-from gateway.wire.sites import WebSite
+from gateway.wire.rules import Denial
+from gateway.wire.sites import Said, WebSite
 from tests.datadirs import PASSPHRASE
 from tests.looking import look
 
@@ -296,6 +297,7 @@ async def serve(
     refused: Callable[[Gate], Any] | None = None,
     fresh: bool = False,
     audience: Audience = Audience.CLIENTS,
+    says: Callable[[Denial, str], Said | None] | None = None,
 ) -> AsyncIterator[Served]:
     """``build(gate)`` on a listener as in production: a certificate of the local server CA, our anchors.
 
@@ -322,6 +324,7 @@ async def serve(
         advertised=issuers,
         refused=refused(gate) if refused else None,
         relay=relay,
+        says=says,
     )
     listener = Listener(
         [site],

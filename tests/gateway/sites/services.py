@@ -195,5 +195,6 @@ async def open_house(path: Path) -> AsyncIterator[House]:
             ClientCertificate.REQUIRE,
             refused=api.refused,
             audience=Audience.OPERATORS,
+            says=api.unheard,
         ) as served:
             yield House(served)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ca import datadir
 from enroll import repeats, scheduler
 from enroll import store as enrollment
 from enroll.operators import asking, credentials
@@ -26,8 +27,9 @@ from gateway.sites.api.calls import Call, one
 from gateway.sites.api.organisations import standing
 from gateway.sites.api.problems import Problem
 from gateway.sites.api.table import ROUTES
-from tests.datadirs import POLICY_NUMBER, admit, clock_of
-from tests.gateway.sites.services import House, Service, new_key, open_house
+from tests.datadirs import PASSPHRASE, POLICY_NUMBER, admit, clock_of
+from tests.gateway.sites.kit import client_context
+from tests.gateway.sites.services import P12_PASSWORD, Got, House, Service, faults, new_key, open_house
 from tests.looking import look
 
 _NEW = {"policy_number": "87654321", "name": "丸の内商事"}
@@ -112,6 +114,56 @@ async def test_each_has_a_door_of_its_own(house: House) -> None:
         await asking.approve(ra, actor, found.number)
     with pytest.raises(Refusal, match="may not decide"):
         await asking.reject(ra, actor, found.number, note="no")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "kind"),
+    [
+        (b"GET /v1/users?cursor=%00 HTTP/1.1\r\nHost: HERE\r\n", 400, "malformed"),
+        (b"GET /v1/users?cursor=% HTTP/1.1\r\nHost: HERE\r\n", 400, "malformed"),
+        (b"GET /v1/../users HTTP/1.1\r\nHost: HERE\r\n", 400, "malformed"),
+        (b"GET https://HERE/v1/users HTTP/1.1\r\nHost: HERE\r\n", 400, "malformed"),
+        (b"GET /v1/users HTTP/1.1\r\nHost: HERE\r\nHost: HERE\r\n", 400, "malformed"),
+        (b"GET /v1/users HTTP/1.1\r\nHost: HERE\r\nX_Y: z\r\n", 400, "malformed"),
+        (b"GET /v1/users HTTP/1.1\r\nHost : HERE\r\n", 400, "malformed"),
+        (b"\x16\x03\x01\x00\x05hello\r\n", 400, "malformed"),
+        (b"POST /v1/users HTTP/1.1\r\nHost: HERE\r\nContent-Type: application/json\r\n"
+         b"Idempotency-Key: k\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n", 400, "malformed"),
+        (b"GET /v1/users?cursor=" + b"a" * 9000 + b" HTTP/1.1\r\nHost: HERE\r\n", 414, "target_too_long"),
+        (b"GET /v1/users HTTP/1.1\r\nHost: HERE\r\nExpect: 200-ok\r\n", 417, "expectation_failed"),
+        (b"GET /v1/users HTTP/1.1\r\nHost: other.test\r\n", 421, "misdirected"),
+        (b"GET /v1/users HTTP/1.1\r\nHost: HERE\r\nX: " + b"a" * 9000 + b"\r\n", 431, "header_too_large"),
+        (b"TRACE /v1/users HTTP/1.1\r\nHost: HERE\r\n", 501, "not_implemented"),
+        (b"POST /v1/users HTTP/1.1\r\nHost: HERE\r\nTransfer-Encoding: gzip, chunked\r\n",
+         501, "not_implemented"),
+        (b"DELETE /v1/users HTTP/1.1\r\nHost: HERE\r\n", 405, "method_not_allowed"),
+        (b"GET /v1/users HTTP/2.0\r\nHost: HERE\r\n", 505, "version_not_supported"),
+        # The twin.
+        (b"GET /v1/users HTTP/1.1\r\nHost: HERE\r\n", 200, ""),
+    ],
+)  # fmt: skip
+async def test_what_the_wire_refuses_is_a_problem(
+    house: House, tmp_path: Path, words: bytes, status: int, kind: str
+) -> None:
+    """Whatever a program sends, what it reads is JSON, as it is described, of a type of ours."""
+    hr = await house.service("hr", Role.REGISTRAR)
+    server_ca = datadir.load(tmp_path / "data", PASSPHRASE).server_ca_pem
+    trusted = client_context(server_ca, hr.issued.p12, P12_PASSWORD, tmp_path)
+    port = int(hr.at.origin.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted, server_hostname="api.test")
+    writer.write(words.replace(b"HERE", b"api.test:%d" % port) + b"Connection: close\r\n\r\n")
+    async with asyncio.timeout(30):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    line, *lines = head.decode().split("\r\n")
+    headers = dict(each.split(": ", 1) for each in lines)
+    assert int(line.split()[1]) == status
+    if kind:
+        assert Got(status, headers, body).type == kind
+        method = "POST" if words.startswith(b"POST") else "GET"
+        assert status == 405 or faults(method, "/v1/users", status, headers, body) == []
+    assert headers["Content-Type"] == "application/problem+json" if kind else "application/json"
+    assert headers["Cache-Control"] == "no-store"
 
 
 # -- roles (O3) ------------------------------------------------------------------------------------------
