@@ -219,8 +219,8 @@ def unheard(status: int) -> tuple[Headers, bytes]:
     problem = Problem(
         "serverInternal" if ours else "malformed", HTTPStatus(status).phrase.lower(), status=status
     )
-    answer = _problem(problem)
-    return [("Content-Type", _PROBLEM), ("Cache-Control", "no-store")], answer.body
+    headers = {"Content-Type": _PROBLEM, "Cache-Control": "no-store"}
+    return [*headers.items()], _problem(problem).body
 
 
 def _query(text: str) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Moments and days as pages write them that are not the manual's (those are `enroll.jst.shown`). Pure."""
+"""Moments and days as pages write them in a sentence, a notice and everywhere at the console. Pure.
+
+A cell of a table on people's pages has the manual's form instead (R41, `enroll.jst.shown`): it is compared
+with the manual, with mails and with what stands above and below it."""
 
 from __future__ import annotations
 

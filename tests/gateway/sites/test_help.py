@@ -421,7 +421,7 @@ async def test_the_desk_says_whether_it_is_open(served, ra):
         return (await served.visitor().get("/contact")).main.all("span", class_="state")[0].text
 
     assert await told(2026, 11, 24, 9, 0) == "ただいま受付中です。"
-    assert await told(2026, 12, 30, 17, 0) == "ただいま時間外です。次の受付開始：2027.01.04 09:00"
+    assert await told(2026, 12, 30, 17, 0) == "ただいま時間外です。次の受付開始：2027年1月4日（月）09:00"
 
 
 # -- for administrators and programs -------------------------------------------------------------------
