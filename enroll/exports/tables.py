@@ -236,7 +236,7 @@ def _proposals(db: Transaction, asked: Asking, after: Any, limit: int) -> Part:
         {name: getattr(each, name) for name in _PROPOSAL} | {"state": str(asking.state_at(each, asked.at))}
         for each in some
     ]
-    return Part(records, some[-1].number if len(some) == limit else None)
+    return _part(records, limit, lambda: some[-1].number)
 
 
 def _begin_jobs(db: Transaction, asked: Asking) -> Start:
@@ -248,7 +248,7 @@ def _jobs(db: Transaction, asked: Asking, after: Any, limit: int) -> Part:
     records = [asdict(each) | jobs.counted(db, each.number) for each in some]
     for each in records:
         each["refused"] = each.get("refused", 0)
-    return Part(records, some[-1].number if len(some) == limit else None)
+    return _part(records, limit, lambda: some[-1].number)
 
 
 # -- campaigns -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from enroll.campaigns import VIEWS
 from enroll.exports import giving
 from enroll.exports.forms import Csv, Form, JsonLines
 from enroll.exports.giving import Places
-from enroll.exports.tables import TABLES, Asking, Start, Table, at_hand, checkpoint_of, totals_of
+from enroll.exports.tables import TABLES, Asking, Either, Start, Table, at_hand, checkpoint_of, totals_of
 from enroll.operators.roles import Act, Verdict
 from enroll.people.csvfile import ORGANISATIONS, USERS
 from enroll.ra import RegistrationAuthority
@@ -36,7 +36,6 @@ from gateway.sites.console import (
     jobs,
     letters,
     organisations,
-    proposals,
     users,
 )
 from gateway.sites.console import reports as report_pages
@@ -194,6 +193,15 @@ def _said(value: Any) -> str:
 
 # -- what there is -------------------------------------------------------------------------------------------
 
+
+def _open_or_all(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Either, Mapping[str, str]]:
+    """Whether an address asks for all, or for what is open alone."""
+    every = query.get("state") == "all"
+    return Either(every), {"state": "all"} if every else {}
+
+
+_OPEN_OR_ALL: tuple[Asked, Sequence[str]] = (_open_or_all, ("state",))
+
 #: Export -> where, how narrowed. Their names are `enroll.exports.NAMES`.
 OFFERED: Mapping[str, Offered] = MappingProxyType(
     {
@@ -205,8 +213,8 @@ OFFERED: Mapping[str, Offered] = MappingProxyType(
             Offered(TABLES["applications"], applications.LIST, applications.asked, applications.FILTERS),
             Offered(TABLES["letters"], letters.LIST, letters.asked, letters.FILTERS),
             Offered(TABLES["audit"], "/audit", audit.asked, audit.FILTERS),
-            Offered(TABLES["proposals"], "/proposals", proposals.asked, proposals.FILTERS),
-            Offered(TABLES["jobs"], jobs.JOBS, jobs.asked, jobs.FILTERS),
+            Offered(TABLES["proposals"], "/proposals", *_OPEN_OR_ALL),
+            Offered(TABLES["jobs"], jobs.JOBS, *_OPEN_OR_ALL),
             Offered(TABLES["campaign"], campaigns.CAMPAIGN, campaigns.asked, campaigns.FILTERS, "number"),
             Offered(
                 TABLES["campaign-people"],

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from aiohttp import web
 
 from ca.storage import Transaction
 from enroll.exports import giving
-from enroll.exports.tables import Either
 from enroll.identifiers import number_in
 from enroll.jobs import store as jobs
 from enroll.jobs import viewing
@@ -19,7 +16,6 @@ from enroll.operators import asking
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.operators.viewing import Names, names_in
-from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from gateway.sites.console import saying
 from gateway.sites.console.asking import show
@@ -31,8 +27,6 @@ from gateway.web.pages import GATE, language_of, see_other
 JOBS, IMPORT = "/jobs", "/imports/{number:[0-9]{1,12}}"
 JOB = JOBS + "/{number:[0-9]{1,12}}"
 _PAGE = 50
-#: What narrows the list: names in the address.
-FILTERS = ("state",)
 #: Kind of an import -> where those are that its rows are about.
 _LEADS = {"user.import": "/users", "organisation.import": "/organisations"}
 
@@ -65,12 +59,6 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         states=STATES,
         imports=IMPORTS,
     )
-
-
-def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Either, Mapping[str, str]]:
-    """Whether an address asks for all."""
-    every = query.get("state") == "all"
-    return Either(every), {"state": "all"} if every else {}
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:

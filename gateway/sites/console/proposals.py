@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from ca.storage import Transaction
-from enroll.exports.tables import Either
 from enroll.identifiers import number_in
 from enroll.operators import asking, viewing
 from enroll.operators.asking import may_decide, state_at
@@ -16,7 +14,6 @@ from enroll.operators.kinds import KINDS
 from enroll.operators.roles import LABELS, roles_with
 from enroll.operators.store import Proposal
 from enroll.operators.viewing import Names
-from enroll.ra import RegistrationAuthority
 from gateway.sites.console import saying
 from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor, confirmed
@@ -26,8 +23,6 @@ from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import Text
 
 _PAGE = 50
-#: What narrows the list: names in the address.
-FILTERS = ("state",)
 
 
 async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -62,12 +57,6 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         kinds=PROPOSALS,
         states=STATES,
     )
-
-
-def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Either, Mapping[str, str]]:
-    """Whether an address asks for all."""
-    every = query.get("state") == "all"
-    return Either(every), {"state": "all"} if every else {}
 
 
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
