@@ -1,12 +1,14 @@
 """Who looks at every screen, in every width, scheme and language, and says what is at fault on it.
 
-With SEKISHO_SCREENSHOTS=DIR each is written there as a picture, to be looked at.
+With SEKISHO_SCREENSHOTS=DIR each is written there as a picture, to be looked at. With SEKISHO_SCREENS_EVERY=N
+one screen in N is looked at so, others with each commit; the rest in Japanese, light and four widths.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +19,22 @@ from yarl import URL
 
 from tests.browser.kit import (
     ASK_AXE,
-    AXE_OF_COLOURS,
-    AXE_OF_SIZES,
     FAULTS,
     REACH,
+    WIDTHS,
     answers,
     bring_axe,
     windows,
 )
+from tests.turns import turn
 
 #: Where pictures are wanted, if they are.
 PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
 _SIZES = {1280: "desktop", 375: "phone"}
+#: In English, and where it is not a screen's turn: where it is narrowest, a tablet's, and those of `_SIZES`.
+_FEW = (320, 375, 768, 1280)
+_EVERY = 1 if PICTURES else int(os.environ.get("SEKISHO_SCREENS_EVERY", "1"))
+_TURN = turn()
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 #: In English too, but not in both, except for pictures: colours do not depend on words.
 _ENGLISH = SCHEMES if PICTURES else SCHEMES[1:]
@@ -80,11 +86,6 @@ _FORMERLY = (
 )
 
 
-#: Of axe's: only these, or all where there are none; without those; whether of what has the same colours some
-#: are enough.
-Rules = tuple[tuple[str, ...], tuple[str, ...], bool]
-
-
 @dataclass
 class Eye:
     """Looks at what the browser shows, and takes its picture where pictures are wanted."""
@@ -94,12 +95,14 @@ class Eye:
     #: Screen -> what is at fault there. A test asserts that nothing is.
     seen: dict[str, list[str]] = field(default_factory=dict)
     _count: int = 0
+    #: Structures and combinations of colours that axe has judged, on whichever screen.
+    _judged: set[str] = field(default_factory=set)
 
     async def look(self, name: str, *, english: bool = True) -> None:
         """At the page as it stands, in both sizes; in English, where its address alone brings it back."""
-        self._count += 1
-        await self._look(f"{self._count:02d}-{name}.ja")
-        if english:
+        whole = self._next()
+        await self._look(f"{self._count:02d}-{name}.ja", SCHEMES if whole else SCHEMES[1:])
+        if english and whole:
             here = self.on.url
             glue = "&" if "?" in here else "?"
             await self.on.goto(f"{here}{glue}lang=en")
@@ -121,16 +124,22 @@ class Eye:
 
     async def visit(self, address: str, name: str) -> None:
         """Goes there and looks: in English first, so that Japanese is left."""
-        self._count += 1
-        for language, schemes in (("en", _ENGLISH), ("ja", SCHEMES)):
+        whole = (("en", _ENGLISH), ("ja", SCHEMES))
+        for language, schemes in whole if self._next() else (("ja", SCHEMES[1:]),):
             cookie = {"name": "__Host-lang", "value": language, "url": str(URL(address).origin())}
             await self.on.context.add_cookies([cookie])
             await self.on.goto(address)
             await self._look(f"{self._count:02d}-{name}.{language}", schemes)
 
+    def _next(self) -> bool:
+        """Counts a screen, and says whether it is its turn to be looked at in every way."""
+        self._count += 1
+        return self._count % _EVERY == _TURN % _EVERY
+
     async def _look(self, name: str, schemes: tuple[Literal["dark", "light"], ...] = SCHEMES) -> None:
         found = []
-        async for width in windows(self.on, pictures=bool(PICTURES)):
+        widths = WIDTHS if schemes == SCHEMES and name.endswith(".ja") else _FEW
+        async for width in windows(self.on, widths, pictures=bool(PICTURES)):
             (unseen,) = await answers(self.on, (REACH, ""))
             found += [f"{width}px {each}" for each in unseen]
             if (size := _SIZES.get(width)) is None:
@@ -160,25 +169,25 @@ class Eye:
         if found:
             self.seen[name] = found
 
-    async def _at_fault(self, scheme: str, rules: Rules | None) -> tuple[list[str], str]:
+    async def _at_fault(self, scheme: str, rules: Sequence[str]) -> tuple[list[str], str]:
         """By ours and by these of axe's, which is fetched into a page that has none yet; and where everything
         stands."""
-        asked = [(_PLACES, None), (FAULTS, scheme), *([(ASK_AXE, rules)] if rules else [])]
-        place, ours, *theirs = await answers(self.on, *asked)
-        if rules and theirs == [None]:
+        theirs = (ASK_AXE, (rules, list(self._judged)))
+        place, ours, found = await answers(self.on, (_PLACES, None), (FAULTS, scheme), theirs)
+        if found is None:
             await bring_axe(self.on)
-            theirs = await answers(self.on, (ASK_AXE, rules))
-        return [each for found in (ours, *theirs) for each in found], place
+            (found,) = await answers(self.on, theirs)
+        self._judged.update(found["judged"])
+        return [*ours, *found["found"]], place
 
 
-def _rules(turn: int, size: str, *, english: bool) -> Rules | None:
-    """Each of axe's once, those of sizes in both windows, those of colours in Japanese in each scheme: in the
-    second one, where everything stands as it stood, once for what has the same colours."""
+def _rules(turn: int, size: str, *, english: bool) -> Sequence[str]:
+    """Of axe's, as ``axe.js`` has them: each once, and those of colours in Japanese in each scheme."""
     if size == "phone":
-        return None if turn else (AXE_OF_SIZES, (), False)
+        return () if turn or english else ("sizes",)
     if english:
-        return (), AXE_OF_COLOURS, False
-    return (AXE_OF_COLOURS, (), True) if turn else ((), (), False)
+        return ("structure",)
+    return ("colours",) if turn else ("structure", "colours")
 
 
 async def press(on: Page, name: str) -> None:

@@ -93,8 +93,6 @@ _OFF = (
 )
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    # No script runs here so often that it is worth being optimised.
-    "--js-flags=--always-sparkplug --no-opt --no-maglev",
     f"--disable-features={','.join(_OFF)}",
     # A domain of its own for cookies: those of *.localhost are a host's each.
     "--host-resolver-rules=MAP *.example.test 127.0.0.1",
@@ -443,37 +441,16 @@ async def faults(on: Page, scheme: str = "") -> list[str]:
 
 
 _AXE = (files(axe_playwright_python) / "axe.min.js").read_text()
-#: With [rules, or none for all; rules that are left out; whether of what has the same colours only the first,
-#: the middle one and the last are looked at] what axe-core finds, or null where it is not there.
-ASK_AXE = """async ([only, without, few]) => {
-  if (!('axe' in window)) return null;
-  const groups = new Map();
-  for (const each of few ? document.body.querySelectorAll('*') : []) {
-    const own = [...each.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-    if (!(own || each.matches('input, select, textarea, button')) || !each.checkVisibility()) continue;
-    const { color, fontSize, fontWeight, textShadow, textDecorationLine } = getComputedStyle(each);
-    const around = getComputedStyle(each.parentElement).color;
-    const key = [each.localName, each.disabled, color, around, fontSize, fontWeight];
-    key.push(textShadow, textDecorationLine);
-    for (let below = each; below; below = below.parentElement) {
-      const { backgroundColor, backgroundImage, opacity } = getComputedStyle(below);
-      if (!backgroundColor.endsWith(', 0)') || backgroundImage !== 'none' || opacity !== '1')
-        key.push(backgroundColor, backgroundImage, opacity);
-    }
-    const name = key.join(';');
-    groups.set(name, [...(groups.get(name) ?? []), each]);
-  }
-  const some = [...groups.values()].flatMap((all) => [all[0], all[all.length >> 1], all.at(-1)]);
-  if (few && !some.length) return [];
+#: With which of axe-core's rules are asked and what was judged before, what it finds: see ``axe.js``.
+ASK_AXE = (Path(__file__).parent / "axe.js").read_text()
+#: Of axe's rules those that look at colours.
+AXE_OF_COLOURS = ("color-contrast", "link-in-text-block")
+_ALL_OF_AXE = """async (only) => {
   const which = only.length ? {runOnly: {type: 'rule', values: only}} : {};
-  const rules = Object.fromEntries(without.map((rule) => [rule, {enabled: false}]));
   const how = {resultTypes: ['violations'], preload: {assets: ['media']}};
-  const found = await axe.run(few ? { include: [...new Set(some)] } : document, {...how, rules, ...which});
+  const found = await axe.run(document, {...how, ...which});
   return found.violations.map((each) => `axe ${each.id}: ${each.nodes.map((node) => node.target).join(' ')}`);
 }"""
-#: Of axe's rules those that look at colours, and at sizes; every other one sees the same in each window.
-AXE_OF_COLOURS = ("color-contrast", "link-in-text-block")
-AXE_OF_SIZES = ("scrollable-region-focusable", "target-size")
 
 
 async def bring_axe(on: Page) -> None:
@@ -482,13 +459,10 @@ async def bring_axe(on: Page) -> None:
     await (await _devtools(on)).send("Runtime.evaluate", {"expression": _AXE})
 
 
-async def axe(on: Page, *only: str, without: Sequence[str] = (), few: bool = False) -> list[str]:
-    """What axe-core finds on the page as it stands, by its rules, or by ``only`` these; ``few``: of what has
-    the same colours it looks at three."""
-    (found,) = await answers(on, (ASK_AXE, [only, without, few]))
-    if found is None:
-        await bring_axe(on)
-        (found,) = await answers(on, (ASK_AXE, [only, without, few]))
+async def axe(on: Page, *only: str) -> list[str]:
+    """What axe-core finds on the page as it stands, by its rules, or by ``only`` these."""
+    await bring_axe(on)
+    (found,) = await answers(on, (_ALL_OF_AXE, only))
     return list(found)
 
 
@@ -502,20 +476,20 @@ async def _devtools(on: Page) -> CDPSession:
     return _DEVTOOLS[on]
 
 
-async def windows(on: Page, *, pictures: bool = False) -> AsyncIterator[int]:
-    """The page in a window of each of `WIDTHS`, one after another.
+async def windows(on: Page, widths: Sequence[int] = WIDTHS, *, pictures: bool = False) -> AsyncIterator[int]:
+    """The page in a window of each of these widths, one after another.
 
     By Chromium's own means, the page alone and drawn in a tenth of its size: Playwright's change the window
     around it as well, and draw all of it anew, at four times the CPU. Who takes ``pictures`` needs those.
     """
     if pictures:
-        for width in WIDTHS:
+        for width in widths:
             await on.set_viewport_size({"width": width, "height": 800})
             yield width
         return
     devtools = await _devtools(on)
     drawn = {"height": 800, "deviceScaleFactor": 1, "mobile": False, "scale": 0.1, "dontSetVisibleSize": True}
-    for width in WIDTHS:
+    for width in widths:
         await devtools.send("Emulation.setDeviceMetricsOverride", {"width": width, **drawn})
         yield width
     await devtools.send("Emulation.clearDeviceMetricsOverride")

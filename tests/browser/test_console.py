@@ -62,7 +62,8 @@ _FOCUSED = "() => (document.activeElement.innerText || document.activeElement.na
 # Whether what has the focus is in the window, and below the head that stays there.
 _SEEN = """() => {
   const box = document.activeElement.getBoundingClientRect(), head = document.querySelector('.head');
-  if (head.contains(document.activeElement) || document.activeElement.matches('.skip')) return true;
+  // At the end of a page nothing of it has the focus.
+  if (head.contains(document.activeElement) || document.activeElement.matches('.skip, body')) return true;
   return box.bottom <= innerHeight + 1 && box.top >= head.getBoundingClientRect().bottom - 1;
 }"""
 

@@ -28,6 +28,7 @@ from typing import Any, get_args
 from tests.mutants.against import LIMIT, PRODUCT
 from tests.mutants.faults import ROOT, Fault, Kind, Unusable, load
 from tests.started import started
+from tests.turns import part, turn
 
 #: Of a hundred faults so many have to be noticed.
 RATE = 97
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = [one for one in load() if _wanted(one, options.globs, options.kind)]
         if not chosen:
             raise Unusable("no fault is called so; see --list")
-        chosen = chosen[_turn() % options.every :: options.every] or chosen
+        chosen = part(chosen, options.every, turn()) or chosen
         if options.list:
             print("\n".join(f"{one.kind:6} {one.id:40} {one.file}: lets {one.lets}" for one in chosen))
             return 0
@@ -76,13 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unusable as error:
         print(f"mutants: {error}", file=sys.stderr)
         return 2
-
-
-def _turn() -> int:
-    """A number that another commit has another of."""
-    asked = ["git", "rev-parse", "HEAD"]
-    found = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    return int(found.stdout.strip() or "0", 16)
 
 
 def _wanted(fault: Fault, globs: Sequence[str], kind: str | None) -> bool:
