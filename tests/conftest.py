@@ -2,12 +2,15 @@
 
 import gc
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import held
 from tests.longest import place_of
+from tests.turns import part, turn
 
 held.watch()
 
@@ -24,11 +27,31 @@ settings.load_profile("sekisho")
 gc.disable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whole and in the order of `tests/longest.py` (xdist keeps it with --no-loadscope-reorder)."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files whole and in the order of `tests/longest.py` (xdist keeps it with --no-loadscope-reorder). With
+    ``SEKISHO_TEST_EVERY`` one in so many, others with each commit."""
     items.sort(key=lambda item: place_of(item.nodeid.partition("::")[0]))
+    every = int(os.environ.get("SEKISHO_TEST_EVERY") or 1)
+    if every > 1:
+        kept = part(items, every, turn())
+        chosen = set(kept)
+        config.hook.pytest_deselected(items=[each for each in items if each not in chosen])
+        items[:] = kept
 
 
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+def pytest_runtest_setup() -> None:
+    if databases := sys.modules.get("tests.databases"):
+        databases.lend_from_now_on()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """What a test had in its own directory nobody opens any more."""
+    own = getattr(item, "funcargs", {}).get("tmp_path")
+    if (databases := sys.modules.get("tests.databases")) and isinstance(own, Path):
+        databases.back(own)

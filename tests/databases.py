@@ -2,6 +2,9 @@
 
 One cluster for each process of tests, on a socket of its own, which ends with it. Nothing of it is to survive
 a power cut, so it does not wait for its disk.
+
+A database that a test is done with is emptied and lent to the next one (`lent`): to make one, and to have a
+new connection learn its tables, costs more than most tests.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from graphlib import TopologicalSorter
+from itertools import count
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, run
 from typing import Any, TypeVar
@@ -26,6 +31,7 @@ import asyncpg
 import pytest
 
 from ca import postgresql
+from ca.storage import Recorder
 from gateway.serving.deployment import SCHEMAS
 from tests.started import started
 
@@ -35,6 +41,23 @@ _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 NEEDED = pytest.mark.skipif(not _PROGRAMS, reason="PostgreSQL is not installed: apt install postgresql")
 
 _PATIENCE = 60.0
+# What a server does for a crash, for its replicas, and for tables that are large: none of it for a test.
+_CARELESS = tuple(
+    word
+    for each in (
+        "fsync=off",
+        "full_page_writes=off",
+        "wal_level=minimal",
+        "max_wal_senders=0",
+        "max_wal_size=4GB",
+        "checkpoint_timeout=1d",
+        "bgwriter_lru_maxpages=0",
+        "autovacuum=off",
+        "jit=off",
+        "shared_buffers=64MB",
+    )
+    for word in ("-c", each)
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +79,7 @@ class Cluster:
             *("-c", "listen_addresses=", "-c", "max_connections=200"),
             # In its own directory: a server that is killed leaves what it has in the machine's memory.
             *("-c", "dynamic_shared_memory_type=mmap"),
-            *("-c", f"fsync={'on' if durable else 'off'}", "-c", f"port={port}"),
+            *("-c", f"port={port}", *(() if durable else _CARELESS)),
             *(word for each in settings for word in ("-c", each)),
         ]
         with (
@@ -101,7 +124,8 @@ def made(folder: Path) -> Cluster:
 @contextmanager
 def temporary() -> Iterator[Cluster]:
     """A new cluster where every user may look into the directories above."""
-    folder = Path(tempfile.mkdtemp(prefix="sekisho-postgresql-", dir="/tmp"))
+    # The name is short, since a socket's path is; not a directory of pytest's, which are the user's alone.
+    folder = Path(tempfile.mkdtemp(prefix="sekisho-pg-"))
     try:
         yield made(folder)
     finally:
@@ -109,9 +133,12 @@ def temporary() -> Iterator[Cluster]:
 
 
 def url_of(path: Path) -> str:
-    """The address of the database that stands for a file; made if it is not there."""
+    """The address of the database that stands for a file, for whichever process; made if it is not there."""
+    if path in _loans:
+        return _loans[path].url
     cluster, name = _shared(), _name_of(path)
     _make(cluster, name, _template())
+    _named.add(path)
     return cluster.url(name)
 
 
@@ -156,9 +183,196 @@ def _template() -> str:
 
 
 def _make(cluster: Cluster, name: str, template: str) -> None:
-    found = _wait(_asked(cluster.url("postgres"), "SELECT 1 FROM pg_database WHERE datname = $1", name))
-    if not found:
+    with suppress(asyncpg.DuplicateDatabaseError):
         _wait(_asked(cluster.url("postgres"), f"CREATE DATABASE {name} TEMPLATE {template}"))
+
+
+# -- databases that go from test to test ----------------------------------------------------------------
+
+# What has more rows than this at its end, or other tables, is not emptied: it costs less to make one.
+_MANY = 5_000
+# What stays as it is: who makes tables has made them, and connections have their marks.
+_KEPT = ("schema_steps", "commit_marks")
+_TABLES = (
+    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    f" AND relname NOT IN {_KEPT}"
+)
+_REFERENCES = (
+    "SELECT f.relname, t.relname FROM pg_constraint c JOIN pg_class f ON f.oid = c.conrelid"
+    " JOIN pg_class t ON t.oid = c.confrelid WHERE c.contype = 'f' AND c.conrelid <> c.confrelid"
+)
+_SHAPE = (
+    "(SELECT max(oid)::text || count(*) || sum(relnatts) FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace)"
+    " || (SELECT count(*) FROM pg_trigger) || (SELECT count(*) FROM pg_constraint)"
+)
+_EMPTIED = """
+CREATE FUNCTION lent.emptied() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    gone bigint := 0;
+    found bigint;
+BEGIN
+    IF (SELECT shape FROM lent.shape) <> {shape} THEN
+        RETURN -1;
+    END IF;
+    {each}
+    RETURN gone;
+END $$
+"""
+_DELETED = "DELETE FROM public.{0}; GET DIAGNOSTICS found = ROW_COUNT; gone := gone + found;"
+_NUMBERS = (
+    "SELECT relname FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace"
+    " AND relname NOT LIKE 'commit_marks%'"
+)
+_NUMBERED = "IF (SELECT is_called FROM public.{0}) THEN PERFORM setval('public.{0}', 1, false); END IF;"
+
+
+class _Loan:
+    """A database of this process alone. ``holders``: how many have it open; ``resting``: who has closed it
+    last, with its connections, as long as nobody has it open."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.holders = url, 0
+        self.resting: Lent | None = None
+
+
+class Lent(postgresql.Database):
+    """An opened database that takes over the connections of whoever had it before."""
+
+    def __init__(self, loan: _Loan, folder: Path, journal: Recorder | None) -> None:
+        before, loan.resting = loan.resting, None
+        self._loan = loan
+        if before is None:
+            super().__init__(loan.url, folder, journal=journal, made=False)
+            loan.holders += 1
+            return
+        self._server, self._loop, self._idle = before._server, before._loop, before._idle
+        self._folder, self._journal, self._lost = folder, journal, None
+        self._closed, self._committed = False, 0
+        self._free, self._telling = asyncio.Semaphore(self._server.pool), asyncio.Lock()
+        try:
+            # As on each connection that is made, and with the errors of that.
+            if journal is not None:
+                self._loop.result(self._on_connection(self._compared))
+        except BaseException:
+            loan.resting = before
+            raise
+        self._looking = self._loop.result(self._begin())
+        loan.holders += 1
+
+    async def _compared(self, connection: asyncpg.Connection) -> None:
+        assert self._journal is not None
+        async with connection.transaction(readonly=True):
+            await postgresql._run(self._journal.check, postgresql._Reader(connection))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._loan.holders -= 1
+        if self._loan.holders or self._loan.resting is not None:
+            super().close()
+            return
+        self._closed = True
+        self._lost = None
+        self._loop.result(self._rest())
+        self._loan.resting = self
+        if self._journal is not None:
+            self._journal.close()
+
+    async def _rest(self) -> None:
+        self._looking.cancel()
+        others = asyncio.all_tasks() - {asyncio.current_task(), self._looking}
+        await asyncio.gather(self._looking, *others, return_exceptions=True)
+
+    def emptied(self) -> bool:
+        """Whether it is as it was made."""
+
+        async def use(connection: asyncpg.Connection) -> int:
+            return int(await connection.fetchval("SELECT lent.emptied()"))
+
+        return 0 <= self._loop.result(self._on_connection(use)) <= _MANY
+
+    def end(self) -> None:
+        self._looking = self._loop.result(self._begin())
+        self._closed = False
+        super().close()
+
+
+_named: set[Path] = set()
+_loans: dict[Path, _Loan] = {}
+_returned: list[_Loan] = []
+_lender: list[int] = []
+
+
+def lend_from_now_on() -> None:
+    """In this process databases are lent; whoever does says when they come back (`back`)."""
+    _lender[:] = [os.getpid()]
+
+
+def lent(path: Path, folder: Path, journal: Recorder | None) -> postgresql.Database:
+    """The database that stands for a file, opened: the same each time, in this process. It is the
+    one that has its name (`url_of`) where somebody has asked for that, or none is lent."""
+    if _lender != [os.getpid()] or path in _named:
+        return postgresql.Database(url_of(path), folder, journal=journal, made=False)
+    if path not in _loans:
+        _loans[path] = _another()
+    return Lent(_loans[path], folder, journal)
+
+
+def back(below: Path) -> None:
+    """Nobody wants what is in the databases of this directory any more."""
+    for path in [each for each in _loans if each.is_relative_to(below)]:
+        loan = _loans.pop(path)
+        if loan.holders == 0 and loan.resting is not None:
+            _returned.append(loan)
+
+
+def _another() -> _Loan:
+    while _returned:
+        loan = _returned.pop()
+        assert loan.resting is not None
+        if loan.resting.emptied():
+            return loan
+        loan.resting.end()
+    cluster = _shared()
+    name = f"lent{next(_numbers)}"
+    _make(cluster, name, _lendable())
+    return _Loan(cluster.url(name))
+
+
+_numbers = count(1)
+
+
+@cache
+def _lendable() -> str:
+    """Their template: beside its tables stands what a new one has in them, and how to be so again."""
+    cluster, name = _shared(), "lendable"
+    _make(cluster, name, _template())
+    _wait(_prepared(cluster.url(name)))
+    return name
+
+
+async def _prepared(url: str) -> None:
+    connection = await asyncpg.connect(url, timeout=_PATIENCE)
+    try:
+        await connection.execute("CREATE SCHEMA lent")
+        refers: dict[str, set[str]] = {each["relname"]: set() for each in await connection.fetch(_TABLES)}
+        for each, to in await connection.fetch(_REFERENCES):
+            refers[each].add(to)
+        # Whoever refers to others after them.
+        tables = list(TopologicalSorter(refers).static_order())
+        filled = [
+            each for each in tables if await connection.fetchval(f"SELECT EXISTS (SELECT FROM public.{each})")
+        ]
+        for each in filled:
+            await connection.execute(f"CREATE TABLE lent.{each} AS TABLE public.{each}")
+        await connection.execute(f"CREATE TABLE lent.shape AS SELECT {_SHAPE} AS shape")
+        again = [f"INSERT INTO public.{each} SELECT * FROM lent.{each};" for each in filled]
+        numbers = [_NUMBERED.format(each["relname"]) for each in await connection.fetch(_NUMBERS)]
+        statements = [*map(_DELETED.format, reversed(tables)), *again, *numbers]
+        await connection.execute(_EMPTIED.format(shape=_SHAPE, each="\n    ".join(statements)))
+    finally:
+        await connection.close()
 
 
 async def _asked(url: str, statement: str, *values: Any) -> list[Any]:

@@ -42,12 +42,9 @@ def on_engine(database: Database) -> Storage:
 
 def in_a_cluster(database: Database) -> Storage:
     """A database of PostgreSQL's that stands for that file: the same one each time the file is opened."""
-    from ca import postgresql
-
-    url = databases.url_of(database.path)
     journal, database._journal = database._journal, None
     database.close()
-    return postgresql.Database(url, database.folder, journal=journal, made=False)
+    return databases.lent(database.path, database.folder, journal)
 
 
 class Hesitant:
