@@ -6,6 +6,7 @@ DATA ?=
 SUMMARY ?=
 # Four for two cores: a third of a test's time and more is waiting. The longest files first (tests/longest.py).
 PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+ENGINE_ARGS ?= -n 2
 
 # Images of containers set it; each of some thousand processes that tests start would compile the product anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,9 +25,13 @@ demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=F
 test: setup packages ## every test; those whose tools are missing are skipped by name (PYTEST_ARGS=)
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
 
-# An engine that pauses and runs works twice, whose run SEED= repeats; or PostgreSQL (tests/engines.py).
-test-engines: setup packages ## the tests of enroll and of the protocol on another engine (ENGINE=hesitant|postgresql FILES= SEED=)
-	@SEKISHO_TEST_ENGINE="$(or $(ENGINE),hesitant)" SEKISHO_TEST_SEED="$(or $(SEED),sekisho)" exec $(VENV)/bin/pytest $(or $(FILES),tests/enroll -n 2)
+# An engine that pauses and runs works twice, whose run SEED= repeats; or PostgreSQL (tests/engines.py), and then
+# the sites and sessions as well. EVERY=5, for CI: a fifth of them, another one with each commit.
+ON_POSTGRESQL := tests/enroll tests/gateway/sites tests/gateway/test_sessions.py
+test-engines: setup packages ## the tests that store something on another engine (ENGINE=hesitant|postgresql FILES= SEED= EVERY=1)
+	@SEKISHO_TEST_ENGINE="$(or $(ENGINE),hesitant)" SEKISHO_TEST_SEED="$(or $(SEED),sekisho)" \
+		SEKISHO_TEST_EVERY="$(or $(EVERY),1)" exec $(VENV)/bin/pytest \
+		$(or $(FILES),$(if $(filter postgresql,$(ENGINE)),$(ON_POSTGRESQL),tests/enroll)) $(ENGINE_ARGS)
 
 kills: setup ## kill -9 at random points of issuance and of serving, 200 times for each kind of signer (KILLS= SEED=)
 	@SEKISHO_TEST_KILLS="$(or $(KILLS),200)" SEKISHO_TEST_SEED="$(or $(SEED),20261122)" \
