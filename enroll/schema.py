@@ -127,11 +127,13 @@ CREATE INDEX enrollments_living ON enrollments(user_id)
 CREATE UNIQUE INDEX enrollments_by_serial ON enrollments(serial) WHERE serial IS NOT NULL;
 -- One renewal per certificate, whichever door asks, however often (E10).
 CREATE UNIQUE INDEX one_renewal ON enrollments(replaces_serial) WHERE kind = 'renewal';
-CREATE INDEX enrollments_following ON enrollments(replaces_serial) WHERE replaces_serial IS NOT NULL;
+CREATE INDEX enrollments_following
+    ON enrollments(replaces_serial, used_at, picked_up_at, opened_at, submitted_at, announced_at)
+    WHERE replaces_serial IS NOT NULL;
 CREATE INDEX enrollments_by_end ON enrollments(not_after_at, door, state)
     WHERE state IN ('issued', 'picked_up', 'in_use');
--- People's, for campaigns, whatever became of them.
-CREATE INDEX enrollments_of_people ON enrollments(not_after_at, user_id, serial, issued_at, ended_at)
+-- People's, for campaigns, whatever became of them; above, how far what follows each of them came.
+CREATE INDEX enrollments_of_people ON enrollments(not_after_at, user_id, serial, issued_at, ended_at, door)
     WHERE door = 'page' AND not_after_at IS NOT NULL;
 -- Reports count by these alone (enroll/reports/store.py), without a look at the rows.
 CREATE INDEX enrollments_opened ON enrollments(created_at, kind, picked_up_at, ended_at, window_ends_at)

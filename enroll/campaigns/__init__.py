@@ -8,7 +8,9 @@ began.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from ca.storage import Row, Transaction
@@ -27,10 +29,12 @@ __all__ = (
     "Counts",
     "Figures",
     "OfOrganisation",
+    "Total",
     "figures",
     "known",
     "listed",
     "people",
+    "summed",
 )
 
 #: The way of a certificate, in its order: each step is one of those before it as well.
@@ -71,6 +75,9 @@ class OfOrganisation:
     counts: Counts
 
 
+_IN_ORDER = attrgetter(*(f"counts.{each.name}" for each in fields(Counts)))
+
+
 @dataclass(frozen=True)
 class Figures:
     """A campaign as of a moment, by 証券番号, and the sums of that."""
@@ -79,9 +86,18 @@ class Figures:
     at: int
     organisations: tuple[OfOrganisation, ...]
 
-    @property
+    @cached_property
     def total(self) -> Counts:
-        return Counts(**{view: sum(each.counts.of(view) for each in self.organisations) for view in VIEWS})
+        return Counts(*map(sum, zip(*map(_IN_ORDER, self.organisations), strict=True)))
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sums of a campaign as of a moment."""
+
+    campaign: Campaign
+    at: int
+    total: Counts
 
 
 def known(db: Transaction, number: int) -> Campaign:
@@ -106,11 +122,22 @@ def figures(db: Transaction, actor: Actor, campaign: Campaign, now: int) -> Figu
         OfOrganisation(
             row["policy_number"],
             row["organisation"],
-            Counts(**{view: int(row[f"{view}_"]) for view in VIEWS}),
+            Counts(*map(int, row[2:])),
         )
         for row in store.counted(db, campaign, now)
     )
     return Figures(campaign, campaign.at(now), tuple(found))
+
+
+def summed(
+    db: Transaction, actor: Actor, campaign: Campaign, now: int, policy_number: str | None = None
+) -> Total:
+    """The sums alone, which are counted sooner; of one organisation, if one is named.
+    Refusal("not_permitted")."""
+    require(actor, Act.CAMPAIGNS, Verdict.READ)
+    return Total(
+        campaign, campaign.at(now), Counts(*map(int, store.summed(db, campaign, now, policy_number)))
+    )
 
 
 def people(

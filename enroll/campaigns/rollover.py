@@ -97,7 +97,8 @@ def _organisations(
     known = [each.issuer_id for each in issuers]
     more = _hurt_as_well(db, known, at)
     found = dict[str, list[AtOrganisation]]()
-    for number, name, *sums in store.alive(db, known, at):
+    for number, name, *figures in store.alive(db, known, at):
+        sums = list(map(int, figures))
         for place, issuer in enumerate(known):
             certificates, holders, hurt, last_at = sums[4 * place : 4 * place + 4]
             if certificates:

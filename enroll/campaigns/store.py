@@ -89,6 +89,7 @@ _LISTED = (
     "e.number, e.request_id, e.serial, e.user_id, e.common_name, e.not_after_at, u.name, u.mail,"
     f" u.policy_number, o.name AS organisation, {_GONE.format(_GONE_ITSELF)} AS gone"
 )
+_SUMMED = f"{_GONE.format(_GONE_ITSELF)} AS gone"
 _COUNTED = f"u.policy_number, {_GONE_ITSELF} AS gone"
 _ORGANISATIONS = " JOIN organisations o ON o.policy_number = u.policy_number"
 _CERTIFICATES = (
@@ -115,7 +116,9 @@ VIEWS: Mapping[str, str] = {
     "lapsed": "came < 3 AND gone = 1",
     "left": "came < 3 AND gone = 2",
 }
-_SUMS = ", ".join(f"sum(CASE WHEN {meant} THEN n ELSE 0 END) AS {name}_" for name, meant in VIEWS.items())
+_SUMS = ", ".join(
+    f"coalesce(sum(CASE WHEN {meant} THEN n ELSE 0 END), 0) AS {name}_" for name, meant in VIEWS.items()
+)
 
 
 def counted(db: Db, campaign: Campaign, now: int) -> Sequence[Row]:
@@ -125,13 +128,28 @@ def counted(db: Db, campaign: Campaign, now: int) -> Sequence[Row]:
     # How far each came is looked up once, and not for each view; its organisation once for all.
     alike = "policy_number, came, gone"
     return db.rows(
-        f"SELECT policy_number, organisation, {_SUMS} FROM (SELECT o.policy_number, o.name AS organisation,"
-        f" came, {_GONE.format('gone')} AS gone, n FROM"
-        f" (SELECT {alike}, count(*) AS n FROM ({found}) AS found GROUP BY {alike}) AS counted"
+        f"WITH found AS MATERIALIZED ({found}) SELECT policy_number, organisation, {_SUMS} FROM"
+        f" (SELECT o.policy_number, o.name AS organisation, came, {_GONE.format('gone')} AS gone, n FROM"
+        f" (SELECT {alike}, count(*) AS n FROM found GROUP BY {alike}) AS counted"
         " JOIN organisations o ON o.policy_number = counted.policy_number) AS named"
         f" GROUP BY policy_number, organisation ORDER BY policy_number{LOOK}",
         values,
     )
+
+
+def summed(db: Db, campaign: Campaign, now: int, policy_number: str | None = None) -> Row:
+    """The same of all organisations together, or of one."""
+    found, values = _certificates(campaign, now, columns=_SUMMED)
+    if policy_number is not None:
+        found += " AND u.policy_number = :of"
+        values["of"] = policy_number
+    row = db.one(
+        f"WITH found AS MATERIALIZED ({found}) SELECT {_SUMS} FROM"
+        f" (SELECT came, gone, 1 AS n FROM found) AS counted{LOOK}",
+        values,
+    )
+    assert row is not None
+    return row
 
 
 def listed(
@@ -213,7 +231,9 @@ def alive(db: Db, issuers: Sequence[str], at: int) -> Sequence[Row]:
     for place in range(len(issuers)):
         here = f"WHEN issuer_id = :issuer_{place} THEN"
         of_user += [
-            f"sum(CASE {here} CASE door WHEN 'page' THEN 1 ELSE {_PROGRAMS} END ELSE 0 END) AS n{place}",
+            # PostgreSQL's sum is a number with a fraction.
+            f"CAST(sum(CASE {here} CASE door WHEN 'page' THEN 1 ELSE {_PROGRAMS} END ELSE 0 END) AS BIGINT)"
+            f" AS n{place}",
             f"max(CASE {here} not_after_at ELSE 0 END) AS last{place}",
         ]
         elsewhere = [f"n{other}" for other in range(len(issuers)) if other != place]

@@ -7,7 +7,7 @@ one within the campaign's days after any letter about a renewal, and nobody whos
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ca.storage import Row, Transaction
@@ -20,7 +20,7 @@ from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal, check_line
-from enroll.requests.opening import open_renewal, renewable_from
+from enroll.requests.opening import open_renewal, renewable_before, renewable_from
 from enroll.settings import DAY
 
 #: Days between two letters to somebody, unless a campaign says otherwise, and the most that one may say.
@@ -108,14 +108,22 @@ def before(db: Transaction, payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def remindable(db: Transaction, ra: RegistrationAuthority, campaign: Campaign) -> Remindable:
-    """Who would get a reminder now. Reads all of those who have not renewed."""
+    """Who would get a reminder now. Reads all of those who can renew and have not."""
+    at = ra.now()
+    until = renewable_before(at, ra)
+    until = until if campaign.until_at is None else min(until, campaign.until_at)
+    rows = store.listed(db, replace(campaign, until_at=until), at, "open")
+    lasts = mail_store.last_notices(db, list({row["user_id"] for row in rows}))
     numbers, people, why = list[int](), set[str](), dict[str, int]()
-    for row in store.listed(db, campaign, ra.now(), "open"):
-        reason = "told" if row["user_id"] in people else _why_not(db, ra, campaign, row)
+    if early := int(store.summed(db, campaign, at)["open_"]) - len(rows):
+        why["early"] = early
+    for row in rows:
+        mine = row["user_id"]
+        reason = "told" if mine in people else _why_not(db, ra, campaign, row, lasts.get(mine))
         if reason:
             why[reason] = why.get(reason, 0) + 1
             continue
-        people.add(row["user_id"])
+        people.add(mine)
         numbers.append(int(row["number"]))
     return Remindable(tuple(numbers), **why)
 
@@ -146,7 +154,7 @@ def remind(
     row = store.one(db, campaign, at, number)
     if row is None:
         return "", "needless"
-    reason = _why_not(db, ra, campaign, row)
+    reason = _why_not(db, ra, campaign, row, mail_store.last_notice(db, row["user_id"]))
     if reason == "bounced":
         detail = (
             f"the last letter to {row['mail']} came back: sekisho user change {row['user_id']} --mail ADDRESS"
@@ -162,12 +170,14 @@ def remind(
     return user.user_id, "mailed" if sent else "needless"
 
 
-def _why_not(db: Transaction, ra: RegistrationAuthority, campaign: Campaign, row: Row) -> str:
-    """Why somebody gets no reminder now: a field of `Remindable`; "" for who gets one."""
+def _why_not(
+    db: Transaction, ra: RegistrationAuthority, campaign: Campaign, row: Row, last: Row | None
+) -> str:
+    """Why somebody gets no reminder now: a field of `Remindable`; "" for who gets one. ``last``: the last
+    letter about a renewal."""
     at = ra.now()
     if at < renewable_from(row["not_after_at"], ra):
         return "early"
-    last = mail_store.last_notice(db, row["user_id"])
     if last is not None and last["state"] == "failed" and last["recipient"] == row["mail"]:
         return "bounced"
     if last is not None and last["queued_at"] > at - campaign.every_days * DAY:

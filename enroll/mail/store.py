@@ -105,11 +105,32 @@ def last_notice(db: Transaction, user_id: str) -> Row | None:
     """Of a user's letters about a renewal the newest that was not cancelled: where it stands (`state_of`),
     when it was queued last and left, and to whom."""
     return db.one(
-        "SELECT state, failure, held_at, queued_at, sent_at, recipient FROM mails"
-        " WHERE user_id = :user_id AND channel = 'mail' AND kind IN ('renewal_30', 'renewal_7')"
-        " AND state <> 'cancelled' ORDER BY queued_at DESC, id DESC LIMIT 1",
+        f"SELECT {_NOTICE} FROM mails WHERE user_id = :user_id AND {_NOTICES}"
+        " ORDER BY queued_at DESC, id DESC LIMIT 1",
         {"user_id": user_id},
     )
+
+
+def last_notices(db: Transaction, user_ids: Sequence[str]) -> dict[str, Row]:
+    """The same of many: user ID -> that letter, where there is one."""
+    found = dict[str, Row]()
+    for begin in range(0, len(user_ids), _AT_ONCE):
+        values = {f"u{place}": each for place, each in enumerate(user_ids[begin : begin + _AT_ONCE])}
+        rows = db.rows(
+            f"SELECT user_id, {_NOTICE} FROM mails WHERE id IN (SELECT id FROM (SELECT id, row_number()"
+            " OVER (PARTITION BY user_id ORDER BY queued_at DESC, id DESC) AS place FROM mails"
+            f" WHERE user_id IN ({', '.join(f':{name}' for name in values)}) AND {_NOTICES}) AS placed"
+            f" WHERE place = 1){LOOK}",
+            values,
+        )
+        found |= {row["user_id"]: row for row in rows}
+    return found
+
+
+_NOTICE = "state, failure, held_at, queued_at, sent_at, recipient"
+_NOTICES = "channel = 'mail' AND kind IN ('renewal_30', 'renewal_7') AND state <> 'cancelled'"
+# So many users are asked about by one statement.
+_AT_ONCE = 500
 
 
 def mark_bounced(db: Transaction, number: int, at: int, said: str) -> bool:

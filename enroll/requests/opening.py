@@ -161,6 +161,11 @@ def renewable_from(not_after_at: int, ra: RegistrationAuthority) -> int:
     return days_before(not_after_at, ra.settings.renewal_days)
 
 
+def renewable_before(at: int, ra: RegistrationAuthority) -> int:
+    """Whatever ends before this is in its renewal period at a moment (`renewable_from`), or past it."""
+    return days_before(at, -ra.settings.renewal_days - 1)
+
+
 def renewable_until(not_after_at: int, ra: RegistrationAuthority) -> int:
     """The last second of the renewal period: the certificate's own, plus the grace that is off (D8).
 

@@ -107,8 +107,8 @@ async def _list(deployment: Deployment, every: bool) -> Answer:
 
     def work(db: Any) -> list[dict[str, Any]]:
         found = campaigns.listed(db, acting(), every=every)
-        figures = [campaigns.figures(db, acting(), each, ra.now()) for each in found]
-        return [asdict(each.campaign) | _counts(each.total) for each in figures]
+        sums = [campaigns.summed(db, acting(), each, ra.now()) for each in found]
+        return [asdict(each.campaign) | _counts(each.total) for each in sums]
 
     columns = {"number": "No.", "name": "Name", "begun_at": "Begun", "ended_at": "Ended"}
     return listing("campaigns", await ra.database.read_aside(work), columns | _HEADS)

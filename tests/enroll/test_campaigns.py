@@ -184,6 +184,10 @@ def test_every_figure_equals_the_register(tmp_path: Path, seed: int) -> None:
                     }
                     told = {one.policy_number: one.counts.of(view) for one in found.organisations}
                     assert told == by_organisation
+                assert campaigns.summed(db, free, each, at).total == found.total
+                for one in found.organisations:
+                    alone = campaigns.summed(db, free, each, at, one.policy_number).total
+                    assert alone == one.counts
                 pages, after = list[int](), (0, 0)
                 while page := campaigns.people(db, free, each, at, "due", after=after, limit=7):
                     pages += [row["number"] for row in page]

@@ -33,6 +33,7 @@ _LONG = (
     "users",
     *"cehmu",  # as statements call the most of them that join some
 )
+_CAMPAIGN = generations.Campaign(1, "x", None, 9, None, None, 7, 1, "by")
 _MEMBERS = certificates.Wanted(policy_number="1", state="issued")
 _WHOSE = Whose("operator:1", ["user.add", "user.import"])
 # Indexes of those rows alone that are few at any time.
@@ -92,6 +93,11 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "certificates of somebody for other systems": lambda db: listings.certificates(
         db, listings.Wanted(user_id="K1", state="issued"), 1, 500, 51
     ),
+    "how far a campaign is": lambda db: generations.counted(db, _CAMPAIGN, 5),
+    "the sums of a campaign": lambda db: generations.summed(db, _CAMPAIGN, 5),
+    "the sums of a campaign at an organisation": lambda db: generations.summed(db, _CAMPAIGN, 5, "1"),
+    "people of a campaign": lambda db: generations.listed(db, _CAMPAIGN, 5, "open", limit=51),
+    "last letters of some users": lambda db: mails.last_notices(db, ["K1", "K2"]),
     "certificates that have not ended, by holder": lambda db: generations.alive(db, ("1", "2"), 1),
     "certificates that are no good to their holders": lambda db: generations.no_good(db, 1),
     "what else those holders have": lambda db: generations.of_those(db, 1),

@@ -10,7 +10,7 @@ import msgspec
 
 from ca.storage import Transaction
 from enroll import campaigns
-from enroll.campaigns import Campaign, Figures, working
+from enroll.campaigns import Campaign, Figures, Total, working
 from enroll.campaigns.working import EVERY_DAYS, MOST_DAYS
 from enroll.identifiers import typed_policy_number
 from enroll.jst import day_of, start_of
@@ -51,7 +51,12 @@ async def listed(call: Call) -> Answer:
 
 async def shown(call: Call) -> Answer:
     """One, with how far it is."""
-    found = await _figures(call)
+    number = call.number("campaign")
+
+    def work(db: Transaction) -> Total:
+        return campaigns.summed(db, call.actor, campaigns.known(db, number), call.now())
+
+    found = await call.ra.database.read_aside(work)
     return one({**_record(found.campaign), "counts": asdict(found.total)})
 
 

@@ -19,7 +19,7 @@ from enroll.operators import asking
 from enroll.operators.asking import Proposed
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
-from gateway.sites.console.campaigns import CAMPAIGNS, figures_of, table_words
+from gateway.sites.console.campaigns import CAMPAIGNS, table_words, total_of
 from gateway.sites.console.campaignwords import BEGINNING, REMINDABLE
 from gateway.sites.console.narrowing import typed_day
 from gateway.sites.console.visitors import Visitor, confirmed
@@ -129,7 +129,7 @@ async def ending(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 
 async def _ending(request: web.Request, visitor: Visitor, error: str = "") -> web.StreamResponse:
-    found = await figures_of(request, visitor)
+    found = await total_of(request, visitor)
     values = {"found": found.campaign, "total": found.total, "error": error}
     status = 422 if error else 200
     return show(request, "campaign_end.html", visitor, status=status, **values, **table_words())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ca.storage import Row, Transaction
 from enroll import campaigns, identifiers, store
-from enroll.campaigns import STEPS, VIEWS, Campaign, Counts, Figures, OfOrganisation
+from enroll.campaigns import STEPS, VIEWS, Campaign, Figures, Total
 from enroll.exports.tables import OfCampaign
 from enroll.identifiers import number_in
 from enroll.mail import store as mail_store
@@ -39,10 +39,10 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, every = request.app[GATE].ra, request.query.get("state") == "all"
     before = number_in(request.query.get("before", ""), 12)
 
-    def work(db: Transaction) -> tuple[list[Campaign], list[Figures]]:
+    def work(db: Transaction) -> tuple[list[Campaign], list[Total]]:
         found = campaigns.listed(db, visitor.actor, every=every)
         page = [each for each in found if before is None or each.number < before][:_PAGE]
-        return found, [campaigns.figures(db, visitor.actor, each, ra.now()) for each in page]
+        return found, [campaigns.summed(db, visitor.actor, each, ra.now()) for each in page]
 
     there, found = await ra.database.read_aside(work)
     return show(
@@ -104,25 +104,25 @@ async def people(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, view, typed = request.app[GATE].ra, _view(request.query), _organisation(request.query)
     after = _after(request.query.get("after", ""))
 
-    def work(db: Transaction) -> tuple[Figures, list[Row], list[Row | None]]:
+    def work(db: Transaction) -> tuple[Total, list[Row], dict[str, Row]]:
         found = campaigns.known(db, int(request.match_info["number"]))
         page = list(
             campaigns.people(db, visitor.actor, found, ra.now(), view, typed, after=after, limit=_PAGE + 1)
         )
-        letters = [mail_store.last_notice(db, row["user_id"]) for row in page]
-        return campaigns.figures(db, visitor.actor, found, ra.now()), page, letters
+        letters = mail_store.last_notices(db, [row["user_id"] for row in page])
+        return campaigns.summed(db, visitor.actor, found, ra.now(), typed), page, letters
 
     found, rows, letters = await ra.database.read_aside(work)
     number = found.campaign.number
     await campaigns.note_reading(ra, visitor.actor, number, view, typed)
-    counts = _of(found, typed)
+    counts = found.total
     further = rows[_PAGE - 1] if len(rows) > _PAGE else None
     return show(
         request,
         "campaign_people.html",
         visitor,
         found=found,
-        rows=list(zip(rows[:_PAGE], letters[:_PAGE], strict=True)),
+        rows=[(row, letters.get(row["user_id"])) for row in rows[:_PAGE]],
         view=view,
         organisation=typed or "",
         counts=counts,
@@ -142,6 +142,14 @@ async def people(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 _ORDER = (*STEPS, "open", "lapsed", "left")
 
 
+async def total_of(request: web.Request, visitor: Visitor) -> Total:
+    """The sums alone of the campaign that the path names. Refusal("not_found")."""
+    ra, number = request.app[GATE].ra, int(request.match_info["number"])
+    return await ra.database.read_aside(
+        lambda db: campaigns.summed(db, visitor.actor, campaigns.known(db, number), ra.now())
+    )
+
+
 async def figures_of(request: web.Request, visitor: Visitor) -> Figures:
     """Of the campaign that the path names. Refusal("not_found")."""
     ra, number = request.app[GATE].ra, int(request.match_info["number"])
@@ -153,16 +161,6 @@ async def figures_of(request: web.Request, visitor: Visitor) -> Figures:
 def table_words() -> dict[str, Any]:
     """What every page of campaigns calls its numbers by."""
     return {"views": VIEW_WORDS, "order": _ORDER}
-
-
-def _of(found: Figures, policy_number: str | None) -> Counts:
-    """Of one organisation, or of all."""
-    if policy_number is None:
-        return found.total
-    mine: Iterable[OfOrganisation] = (
-        each for each in found.organisations if each.policy_number == policy_number
-    )
-    return next((each.counts for each in mine), Counts())
 
 
 def _names(db: Transaction, found: Campaign) -> str:
