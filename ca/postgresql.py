@@ -82,6 +82,7 @@ _TROUBLE = {
     "53": "has no room left (disk, memory or connections); see its log",
     "57": "was stopped, or gave the statement up; see its log",
     "58": "has trouble with its disk; see its log",
+    "25P03": "ended what stood still in the middle; see what stopped us",
     "25006": "can only be read: a replica, or one that is being taken over; see which is the primary",
     "55P03": "was held by another transaction for too long; see pg_stat_activity",
     "57014": "did not answer in time; see pg_stat_activity, and database.statement_seconds",
@@ -91,7 +92,7 @@ _UNREACHED = _TROUBLE["08"]
 _UNTRUSTED = "has a server whose certificate is not believed; see database.ca, and whose name is in it"
 _REPLICAS = _TROUBLE["25006"]
 # What the driver raises; a time that is up is among the last.
-_FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 def _ours(error: BaseException) -> StorageError:
@@ -107,7 +108,7 @@ def _ours(error: BaseException) -> StorageError:
         trouble = _UNTRUSTED
     elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         trouble = _REPLICAS
-    if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError):
+    if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         trouble = None if isinstance(error, asyncpg.DataError) else _UNREACHED
     return StorageError(str(error), name) if trouble is None else StorageTrouble(str(error), name, trouble)
 
@@ -276,7 +277,10 @@ class PostgresSource:
 
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
+# Seconds in which a write asks for its next statement, or it is undone, and run again: what it holds is
+# wanted by others, and whoever was stopped in the middle of it does not know.
+_STANDS = 6
+_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{_STANDS}s'"
 
 
 class Database:
@@ -486,6 +490,9 @@ class Database:
                 return await use(connection)
             except (*_FAILED, StorageTrouble) as error:
                 found = _ours(error)
+                if asyncpg.InternalClientError in (type(error), type(error.__cause__)):
+                    # The server has ended it while we asked for nothing, and the driver has not noticed yet.
+                    connection.terminate()
                 if connection.is_closed() and found.name != _UNKNOWN:
                     raise _Gone(str(found), found.name, _UNREACHED) from error
                 raise found from error

@@ -68,12 +68,21 @@ _LIST_PIECES = """
         PRIMARY KEY (issuer_id, number, piece)
     )
 """
-# Which of those directories looks after what one alone does: it raises the number again and again, and is
-# followed by another when that stands still.
+# Which of those directories looks after what one alone does, and in which term: a number that each who leads
+# has for itself. What it writes holds this row (`ca.fencing`).
 _LEAD = """
     CREATE TABLE lead (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         node TEXT NOT NULL,
+        term INTEGER NOT NULL
+    )
+"""
+# That it lives: it raises the number again and again, and is followed by another when that stands still. A
+# row of its own, which nobody holds for longer than that takes.
+_LEAD_BEATS = """
+    CREATE TABLE lead_beats (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        term INTEGER NOT NULL,
         beat INTEGER NOT NULL
     )
 """
@@ -223,7 +232,9 @@ SCHEMA = Schema(
                 _CRLS,
                 _LIST_PIECES,
                 _LEAD,
-                "INSERT INTO lead (id, node, beat) VALUES (1, '', 0)",
+                "INSERT INTO lead (id, node, term) VALUES (1, '', 0)",
+                _LEAD_BEATS,
+                "INSERT INTO lead_beats (id, term, beat) VALUES (1, 0, 0)",
                 _CLOCK,
                 _ANSWERS,
                 "CREATE INDEX answers_age ON answers (this_update_at, next_update_at)",

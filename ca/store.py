@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ca.keys import spki_sha256
 from ca.naming import NOTHING, Naming
 from ca.revocation import RevocationStatus
-from ca.storage import LOOK, Row, Transaction, Values, inserting
+from ca.storage import LOOK, Row, Transaction, Values, inserting, together
 from ca.timekeeping import Known, Reading
 
 Status = Literal["reserved", "issued", "held", "revoked"]
@@ -440,29 +440,39 @@ def drop_node(db: Transaction, node: str) -> int:
 
 def lead(db: Transaction) -> tuple[str, int]:
     """Which node leads, and a number that changes as long as it lives."""
-    row = db.one("SELECT node, beat FROM lead")
+    row = db.one(f"SELECT l.node, b.beat FROM lead l JOIN lead_beats b ON b.id = l.id{LOOK}")
     assert row is not None
     return str(row[0]), int(row[1])
 
 
-def take_lead(db: Transaction, node: str, seen: int) -> bool:
-    """Compare-and-set: this node leads, if nobody has raised the number since it was seen."""
-    return (
-        db.execute(
-            "UPDATE lead SET node = :node, beat = beat + 1 WHERE beat = :seen", {"node": node, "seen": seen}
-        )
-        == 1
+def take_lead(db: Transaction, node: str, seen: int) -> int:
+    """Compare-and-set: this node leads, if nobody has raised the number since it was seen. The number of its
+    term; 0 if not. What the one before it is writing ends first."""
+    row = db.one(
+        "UPDATE lead_beats SET term = term + 1, beat = beat + 1 WHERE beat = :seen RETURNING term",
+        {"seen": seen},
     )
+    if row is None:
+        return 0
+    db.execute("UPDATE lead SET node = :node, term = :term", {"node": node, "term": row[0]})
+    return int(row[0])
 
 
-def keep_lead(db: Transaction, node: str) -> bool:
-    """It still lives. False if another one leads by now."""
-    return db.execute("UPDATE lead SET beat = beat + 1 WHERE node = :node", {"node": node}) == 1
+def leads(db: Transaction, term: int) -> bool:
+    """Whether a term is the one that lasts. In a write: until that has ended, too."""
+    row = db.one(f"SELECT 1 FROM lead WHERE term = :term{together('lead')}", {"term": term})
+    return row is not None
 
 
-def leave_lead(db: Transaction, node: str) -> None:
+def keep_lead(db: Transaction, term: int) -> bool:
+    """Whoever leads in that term still lives. False if it is over."""
+    return db.execute("UPDATE lead_beats SET beat = beat + 1 WHERE term = :term", {"term": term}) == 1
+
+
+def leave_lead(db: Transaction, term: int) -> None:
     """It ends, and the next one need not wait."""
-    db.execute("UPDATE lead SET node = '', beat = beat + 1 WHERE node = :node", {"node": node})
+    if keep_lead(db, term):
+        db.execute("UPDATE lead SET node = '' WHERE term = :term", {"term": term})
 
 
 def owner(db: Transaction) -> tuple[str, str] | None:

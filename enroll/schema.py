@@ -181,6 +181,7 @@ CREATE TABLE mails (
     failure TEXT NOT NULL DEFAULT '' CHECK (failure IN ('', 'refused', 'given_up', 'bounced')),
     attempts INTEGER NOT NULL DEFAULT 0,   -- how often a process took it: names the one that has it
     claimed_until_at INTEGER NOT NULL DEFAULT 0,
+    handed INTEGER NOT NULL DEFAULT 0,     -- the attempt in which it was about to leave, until it is settled
     next_attempt_at INTEGER NOT NULL,
     refusals INTEGER NOT NULL DEFAULT 0,   -- of this letter alone
     refused_since_at INTEGER,
@@ -196,6 +197,7 @@ CREATE TABLE mails (
 );
 CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
     WHERE state = 'queued' AND held_at IS NULL;
+CREATE INDEX mails_handed ON mails(channel, claimed_until_at) WHERE handed > 0 AND state = 'queued';
 CREATE INDEX mails_sealed ON mails(cause) WHERE sealed_body IS NOT NULL;
 CREATE INDEX mails_in_batch ON mails(batch) WHERE batch IS NOT NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';

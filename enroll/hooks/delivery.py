@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from ca.fencing import unfenced
 from ca.storage import Transaction, in_log
 from enroll.hooks import endpoints, outbox, posting, reach, signatures, store
 from enroll.hooks.posting import AT_ONCE, Session
@@ -73,11 +74,11 @@ class Courier:
         return tried
 
     async def _deliver(self, ra: RegistrationAuthority, session: Session, taken: Delivery) -> None:
-        found = await ra.database.read(partial(store.endpoint, number=taken.endpoint))
-        if found is None or found.state is not Standing.ACTIVE:
-            return  # stopped meanwhile: it is taken again when that one goes on
+        found = await ra.database.read(partial(_still, taken=taken, ra=ra))
+        if found is None:
+            return  # stopped meanwhile: it is taken again when that one goes on; or it is another node's
         answer, chance = await _sent(ra, session, found, taken), self._chance()
-        await ra.database.write(lambda db: _settle(db, ra, found, taken, answer, chance))
+        await unfenced(ra.database).write(lambda db: _settle(db, ra, found, taken, answer, chance))
 
 
 async def _sent(ra: RegistrationAuthority, session: Session, to: Endpoint, taken: Delivery) -> Answer:
@@ -96,6 +97,13 @@ async def _sent(ra: RegistrationAuthority, session: Session, to: Endpoint, taken
 def _with_something_due(db: Transaction, at: int) -> list[int]:
     ready = (each.number for each in store.endpoints(db, every=False) if not _held(each, at))
     return [number for number in ready if store.due(db, number, at, _FURTHEST, 1)]
+
+
+def _still(db: Transaction, taken: Delivery, ra: RegistrationAuthority) -> Endpoint | None:
+    """Where a delivery goes, if whoever took it still has it, and that one is not stopped."""
+    found, now = store.endpoint(db, taken.endpoint), store.delivery(db, taken.number)
+    ours = now is not None and now.attempts == taken.attempts and ra.now() < now.claimed_until_at
+    return found if ours and found is not None and found.state is Standing.ACTIVE else None
 
 
 def _held(found: Endpoint, at: int) -> bool:

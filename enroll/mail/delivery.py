@@ -2,6 +2,11 @@
 
 At least once: a letter is settled after the server took it, so that a crash in between sends it again, and
 one whose connection broke after its last dot too (RFC 1047). Its Message-ID stays the same.
+
+Where nodes share the database, at most once as far as they are concerned: that a letter is about to leave is
+written down just before, in the term of whoever leads (`ca.fencing`), and one that was not settled after that
+is given up, since whoever had it may only be standing still. What the mail server has answered is written
+down in any term.
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ from email.policy import SMTP
 from typing import Any
 
 from ca.epochs import LostKey
-from ca.storage import Transaction
+from ca.fencing import unfenced
+from ca.storage import StorageError, Transaction
 from enroll import noticing, store, timekeeping
 from enroll.jst import JST, shown
 from enroll.mail import queue, writing
@@ -42,6 +48,9 @@ _WORTH_A_CONNECTION = 10
 _LOOKED_AT = 200
 # Seconds until a disabled organisation is asked for again; enabling it makes its letters due at once.
 _DISABLED = 3_600
+
+_UNSETTLED = "the node that had it ended while the mail server took it, or not"
+_RETRY = "sekisho mail retry"
 
 Beat = Callable[[], Awaitable[None]]
 
@@ -75,9 +84,15 @@ async def _deliver_channel(
     ra: RegistrationAuthority, transport: Transport, channel: mail_store.Channel, beat: Beat
 ) -> Count:
     now, worth = ra.now(), transport.connections * _WORTH_A_CONNECTION
-    lane, ahead = await ra.database.read(
-        lambda db: (queue.lane(db, channel), queue.in_the_future(db, channel, now))
+    lane, ahead, unsettled = await ra.database.read(
+        lambda db: (
+            queue.lane(db, channel),
+            queue.in_the_future(db, channel, now),
+            mail_store.unsettled(db, channel, now),
+        )
     )
+    if unsettled:
+        await _give_up(ra, channel, now)
     if lane.holds(now):
         return 0, 0
     if ahead:
@@ -101,6 +116,14 @@ async def _deliver_channel(
             raise count
         taken, tried = taken + count[0], tried + count[1]
     return taken, tried
+
+
+async def _give_up(ra: RegistrationAuthority, channel: mail_store.Channel, now: int) -> None:
+    numbers = await ra.database.write(lambda db: mail_store.give_up_unsettled(db, channel, now, _UNSETTLED))
+    for number in numbers:
+        log.error(
+            "letter %d is given up: %s; to send it all the same: %s %d", number, _UNSETTLED, _RETRY, number
+        )
 
 
 async def _carry_too(
@@ -159,36 +182,51 @@ async def _deliver(
     ra: RegistrationAuthority, session: MailSession, row: mail_store.Letter, proven: bool, beat: Beat
 ) -> bool:
     """Whether the letter was taken. ``proven``: the one before it was, by the same connection."""
-    keeping = asyncio.create_task(_keep(ra, row, beat))
+    keeping, known = asyncio.create_task(_keep(ra, row, beat)), unfenced(ra.database)
     try:
         letter = writing.opened(row, ra.epochs)
         message = compose(letter, ra.settings.mail_from)
-        result = await session.send(message, letter, return_path(ra))
+        result = await session.send(message, letter, return_path(ra), lambda: _hand_over(ra, row))
     except Refused as error:
         refused = error
-        await ra.database.write(lambda db: _settle(db, ra, row, refused, proven))
+        await known.write(lambda db: _settle(db, ra, row, refused, proven))
         return False
+    except _NotOurs:
+        return False
+    except StorageError:
+        raise  # no fault of the letter's: it is due again
     except LostKey:
         log.error("letter %d cannot be sent: %s", row["id"], writing.LOST)
-        await ra.database.write(lambda db: queue.refused(db, row, ra.now(), writing.LOST))
+        await known.write(lambda db: queue.refused(db, row, ra.now(), writing.LOST))
         return False
     except Exception as error:
         # One letter that cannot be written must not keep those behind it. The message may quote it.
         log.error("letter %d cannot be sent: %s", row["id"], type(error).__name__)
         reason = type(error).__name__
-        await ra.database.write(lambda db: queue.refused(db, row, ra.now(), reason))
+        await known.write(lambda db: queue.refused(db, row, ra.now(), reason))
         return False
     finally:
         keeping.cancel()
-    await ra.database.write(lambda db: _accepted(db, ra, row, result))
+    await known.write(lambda db: _accepted(db, ra, row, result))
     return True
+
+
+class _NotOurs(Exception):
+    """Somebody else has the letter by now."""
+
+
+async def _hand_over(ra: RegistrationAuthority, row: mail_store.Letter) -> None:
+    """Superseded if another node leads by now; `_NotOurs`. Alone with the database whoever sends needs no
+    more than the lease."""
+    if ra.database.shared and not await ra.database.write(lambda db: mail_store.hand_over(db, row)):
+        raise _NotOurs
 
 
 async def _keep(ra: RegistrationAuthority, row: mail_store.Letter, beat: Beat) -> None:
     """Renews the lease for as long as the letter is being sent."""
     while True:
         await beat()
-        if not await ra.database.write(lambda db: mail_store.keep(db, row, ra.now())):
+        if not await unfenced(ra.database).write(lambda db: mail_store.keep(db, row, ra.now())):
             return
 
 

@@ -13,7 +13,7 @@ import aiosmtplib
 
 from enroll.mail.replies import Command
 from enroll.mail.store import Channel
-from enroll.mail.transport import MailSession, Outbox, Refused
+from enroll.mail.transport import HandingOver, MailSession, Outbox, Refused
 from enroll.mail.writing import Queued
 
 # RFC 5321 section 4.5.3.2.6: who gives up earlier on the answer to a letter sends it twice.
@@ -114,20 +114,22 @@ class _SmtpSession:
     def alive(self) -> bool:
         return self._client.is_connected
 
-    async def send(self, message: EmailMessage, letter: Queued, return_path: str) -> str:
+    async def send(
+        self, message: EmailMessage, letter: Queued, return_path: str, handing_over: HandingOver
+    ) -> str:
         content = message.as_bytes()
         if self._used:
             try:
-                return await self._send(content, letter.recipient, return_path)
+                return await self._send(content, letter.recipient, return_path, handing_over)
             except Refused as refused:
                 # Servers end connections that were long enough, with 421 or without a word. Nothing of
                 # this letter was taken, so that it may begin anew; what a fresh one says counts.
                 if self.alive or refused.code not in (0, _CLOSING) or _perhaps_taken(refused):
                     raise
             self._client, self._used = await self._server._login(), False
-        return await self._send(content, letter.recipient, return_path)
+        return await self._send(content, letter.recipient, return_path, handing_over)
 
-    async def _send(self, content: bytes, recipient: str, return_path: str) -> str:
+    async def _send(self, content: bytes, recipient: str, return_path: str, handing_over: HandingOver) -> str:
         with _refused_at("MAIL"):
             if self._used:
                 await self._client.rset()
@@ -135,6 +137,7 @@ class _SmtpSession:
             await self._client.mail(return_path)
         with _refused_at("RCPT"):
             await self._client.rcpt(recipient)
+        await handing_over()
         with _refused_at("DATA"):
             return (await self._client.data(content, timeout=_TAKING_SECONDS)).message
 

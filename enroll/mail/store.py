@@ -36,7 +36,7 @@ _ONCE_MORE = (
     "UPDATE SET state = 'queued', failure = '', result = '', recipient = excluded.recipient,"
     " subject = excluded.subject, shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
     " next_attempt_at = excluded.next_attempt_at, queued_at = excluded.queued_at,"
-    " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL, batch = NULL"
+    " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL, batch = NULL, handed = 0"
     " WHERE mails.state IN ('failed', 'cancelled') AND mails.sent_at IS NULL"
 )
 
@@ -286,7 +286,8 @@ def lane(db: Transaction, channel: Channel) -> Row | None:
 
 # A lease that ends too far off is, again, a clock's that ran ahead.
 _DUE = (
-    "state = 'queued' AND held_at IS NULL AND batch IS NULL AND channel = :channel AND notice = :notice"
+    "state = 'queued' AND held_at IS NULL AND batch IS NULL AND handed = 0 AND channel = :channel"
+    " AND notice = :notice"
     " AND next_attempt_at <= :at AND (claimed_until_at <= :at OR claimed_until_at > :furthest)"
 )
 
@@ -344,6 +345,43 @@ def keep(db: Transaction, row: Letter, at: int) -> bool:
     return changed > 0
 
 
+def hand_over(db: Transaction, row: Letter) -> bool:
+    """Records that a letter is about to leave, just before it may: from now on only its taker knows whether
+    it has. False when it is another process's by now."""
+    return db.execute(f"UPDATE mails SET handed = attempts WHERE {_OURS}", _names(row)) > 0
+
+
+def free(db: Transaction) -> None:
+    """Has what was taken and not handed over be due again: nobody who leads no more can do that any more
+    (`ca.fencing`)."""
+    db.execute(
+        "UPDATE mails SET claimed_until_at = 0 WHERE state = 'queued' AND claimed_until_at > 0 AND handed = 0"
+    )
+
+
+_UNSETTLED = "state = 'queued' AND handed > 0 AND channel = :channel AND claimed_until_at <= :at"
+
+
+def unsettled(db: Transaction, channel: Channel, at: int) -> bool:
+    """Whether there is a letter that was about to leave when whoever had it was heard of last."""
+    found = db.one(f"SELECT 1 FROM mails WHERE {_UNSETTLED} LIMIT 1{LOOK}", {"channel": channel, "at": at})
+    return found is not None
+
+
+def give_up_unsettled(db: Transaction, channel: Channel, at: int, said: str) -> list[int]:
+    """Gives such letters up: it may have left, and none leaves twice. The numbers of them. Whoever had one
+    and wakes may still say that it was taken (`accepted`)."""
+    found = db.rows(f"SELECT id FROM mails WHERE {_UNSETTLED} ORDER BY id", {"channel": channel, "at": at})
+    for row in found:
+        db.execute(
+            "UPDATE mails SET state = 'failed', failure = 'given_up', claimed_until_at = 0, result = :said"
+            " WHERE id = :id",
+            {"id": row[0], "said": f"given up: {said}"},
+        )
+        _tell(db, int(row[0]), at, "given_up", said)
+    return [int(row[0]) for row in found]
+
+
 # By more than any back-off: the clock ran ahead, and has been set right since.
 _IN_THE_FUTURE = (
     "state = 'queued' AND held_at IS NULL AND channel = :channel AND notice IN (0, 1, 2)"
@@ -376,8 +414,9 @@ def accepted(db: Transaction, number: int, channel: Channel, at: int, result: st
         {"channel": channel, "at": at},
     )
     changed = db.execute(
-        "UPDATE mails SET state = 'sent', result = :result, sent_at = :at, sealed_body = NULL"
-        " WHERE id = :number AND state = 'queued'",
+        "UPDATE mails SET state = 'sent', failure = '', handed = 0, result = :result, sent_at = :at,"
+        " sealed_body = NULL"
+        " WHERE id = :number AND (state = 'queued' OR (state = 'failed' AND handed > 0))",
         {"result": result, "at": at, "number": number},
     )
     return changed > 0
@@ -389,7 +428,8 @@ def failed(db: Transaction, row: Letter, at: int, result: str, *, given_up: bool
     failure = "given_up" if given_up else "refused"
     said = f"given up: {result}" if given_up else result
     changed = db.execute(
-        "UPDATE mails SET state = 'failed', failure = :failure, claimed_until_at = 0, result = :result"
+        "UPDATE mails SET state = 'failed', failure = :failure, claimed_until_at = 0, handed = 0,"
+        " result = :result"
         f" WHERE {_OURS}",
         {"failure": failure, "result": said, **_names(row)},
     )
@@ -418,7 +458,7 @@ def put_off(db: Transaction, number: int, until_at: int, result: str) -> None:
 def given_back(db: Transaction, row: Letter, result: str) -> None:
     """Ends the lease: the letter is due as before, and what holds them all holds it."""
     db.execute(
-        f"UPDATE mails SET claimed_until_at = 0, result = :result WHERE {_OURS}",
+        f"UPDATE mails SET claimed_until_at = 0, handed = 0, result = :result WHERE {_OURS}",
         {"result": result, **_names(row)},
     )
 
@@ -428,7 +468,8 @@ def put_back(
 ) -> None:
     """Has a refused letter wait for its next attempt."""
     changed = db.execute(
-        "UPDATE mails SET claimed_until_at = 0, next_attempt_at = :until, refusals = refusals + 1,"
+        "UPDATE mails SET claimed_until_at = 0, handed = 0, next_attempt_at = :until,"
+        " refusals = refusals + 1,"
         f" refused_since_at = :since, unclear = :unclear, result = :result WHERE {_OURS}",
         {"until": until_at, "since": since_at, "unclear": unclear, "result": result, **_names(row)},
     )
@@ -474,7 +515,7 @@ def retry_failed(db: Transaction, at: int) -> int:
         {"at": at},
     )
     changed = db.execute(
-        f"UPDATE mails SET state = 'queued', failure = '', queued_at = :at, {_AS_IT_IS}, {_ANEW}"
+        f"UPDATE mails SET state = 'queued', failure = '', handed = 0, queued_at = :at, {_AS_IT_IS}, {_ANEW}"
         f" WHERE {again}",
         {"at": at, "first": at},
     )
@@ -484,7 +525,7 @@ def retry_failed(db: Transaction, at: int) -> int:
 def retry_one(db: Transaction, number: int, at: int) -> bool:
     """Has one letter tried before all others, a hold or not; False if it does not wait, nor can again."""
     changed = db.execute(
-        f"UPDATE mails SET state = 'queued', failure = '', {_AS_IT_IS}, {_ANEW},"
+        f"UPDATE mails SET state = 'queued', failure = '', handed = 0, {_AS_IT_IS}, {_ANEW},"
         " queued_at = CASE WHEN state = 'failed' THEN :at ELSE queued_at END"
         " WHERE id = :number AND state IN ('queued', 'failed') AND sent_at IS NULL"
         " AND sealed_body IS NOT NULL AND held_at IS NULL",

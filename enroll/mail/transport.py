@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
@@ -31,6 +32,11 @@ class Refused(Exception):
         return judge(self.command, self.code, self.said)
 
 
+#: Called when a letter is about to leave, and not before; what it raises, such as that the letter is another
+#: process's by now, keeps it from that.
+HandingOver = Callable[[], Awaitable[None]]
+
+
 class MailSession(Protocol):
     """An open way out. It takes one letter after the other."""
 
@@ -39,7 +45,9 @@ class MailSession(Protocol):
         """Whether it takes another letter."""
         ...
 
-    async def send(self, message: EmailMessage, letter: Queued, return_path: str) -> str:
+    async def send(
+        self, message: EmailMessage, letter: Queued, return_path: str, handing_over: HandingOver
+    ) -> str:
         """What was said when the letter was taken. Raises Refused."""
         ...
 
@@ -83,7 +91,10 @@ class Outbox:
     async def open(self, channel: Channel) -> MailSession:
         return self
 
-    async def send(self, message: EmailMessage, letter: Queued, return_path: str) -> str:
+    async def send(
+        self, message: EmailMessage, letter: Queued, return_path: str, handing_over: HandingOver
+    ) -> str:
+        await handing_over()
         ending = "eml" if letter.channel == "mail" else "txt"
         path = self.directory / f"{letter.id:06d}-{letter.kind}.{ending}"
         content = message.as_bytes() if letter.channel == "mail" else _postcard(letter).encode()

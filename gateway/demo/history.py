@@ -22,7 +22,7 @@ from enroll.campaigns import working
 from enroll.mail import store as mail_store
 from enroll.mail.bounces import Bounce, record_bounce
 from enroll.mail.store import Channel
-from enroll.mail.transport import MailSession, Transport
+from enroll.mail.transport import HandingOver, MailSession, Transport
 from enroll.mail.writing import Queued
 from enroll.people.register import Person, add_user
 from enroll.ra import RegistrationAuthority
@@ -92,10 +92,12 @@ class _Apart:
     def alive(self) -> bool:
         return self.session.alive
 
-    async def send(self, message: EmailMessage, letter: Queued, return_path: str) -> str:
+    async def send(
+        self, message: EmailMessage, letter: Queued, return_path: str, handing_over: HandingOver
+    ) -> str:
         if letter.recipient.endswith(_DOMAIN):
             return "taken by nobody: history of the demo"
-        return await self.session.send(message, letter, return_path)
+        return await self.session.send(message, letter, return_path, handing_over)
 
     async def close(self) -> None:
         await self.session.close()

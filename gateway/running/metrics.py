@@ -69,6 +69,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_database_bytes": ("gauge", "Size of the database and its log"),
     "sekisho_worker_failing": ("gauge", "1 for a worker that ends each time it is started"),
     "sekisho_leader": ("gauge", "1 for the worker that looks after time and mail"),
+    "sekisho_lead_term": (
+        "gauge",
+        "The term in which this node leads others; 0: it does not, or is alone",
+    ),
     "sekisho_clock_in_doubt": ("gauge", "1 for a worker that does not believe its clock"),
     "sekisho_clock_off_seconds": ("gauge", "Seconds by which a clock in doubt is ahead; negative: behind"),
     "sekisho_signer_up": ("gauge", "1 while the process that has the issuing keys answers"),

@@ -111,6 +111,8 @@ class Serving:
     #: The last look at the directory, be it that what was found was refused.
     look: Look
     leads: bool = False
+    #: In which term it leads, where nodes share a database.
+    term: int | None = None
     #: What is in force could not be gone over to: this process is to end.
     unfit: bool = False
     #: How reloads ended: done, refused for the operator to mend, failed by a fault of ours.
@@ -256,6 +258,7 @@ def own_samples(serving: Serving) -> list[Sample]:
     more: list[Sample] = [
         ("sekisho_keys_ready", {}, serving.deployment.ra.keys.level),
         ("sekisho_leader", {}, int(serving.leads)),
+        ("sekisho_lead_term", {}, serving.term or 0),
         ("sekisho_clock_in_doubt", {}, int(serving.doubt is not None)),
         ("sekisho_clock_off_seconds", {}, serving.doubt.off if serving.doubt is not None else 0),
         ("sekisho_resident_bytes", {}, resident_bytes()),

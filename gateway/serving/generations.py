@@ -9,6 +9,7 @@ from ca.generations.states import Row
 from ca.generations.store import changed_since
 from enroll import generations
 from gateway.serving.current import Serving
+from gateway.serving.deployment import Deployment
 from gateway.web import sessions
 
 log = logging.getLogger("sekisho.generations")
@@ -37,9 +38,9 @@ async def _push(now: Serving, row: Row) -> None:
     log.warning("issuing CA %s is distrusted: %d connections and %d sessions ended", *told)
 
 
-async def end(now: Serving) -> None:
+async def end(deployment: Deployment) -> None:
     """Writes down, and says, which issuing CAs are over, and which CAs end in some years or months."""
-    for words in await generations.warn_of_ends(now.deployment.ra, now.deployment.datadir.root):
+    for words in await generations.warn_of_ends(deployment.ra, deployment.datadir.root):
         log.warning("%s", words)
-    for name in await generations.end_due(now.deployment.ra):
+    for name in await generations.end_due(deployment.ra):
         log.warning("issuing CA %s is over: its last certificate has ended; see: sekisho ca list", name)

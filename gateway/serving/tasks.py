@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ import ca.store
 from ca.epochs.sharing import Exchange
 from ca.epochs.tending import clear
 from ca.errors import ConfigError
+from ca.fencing import Fenced
 from ca.generations.store import rows
 from ca.journal import BrokenJournal
 from ca.storage import Transaction, in_log
 from enroll import scheduler
 from enroll.hooks.delivery import Courier
 from enroll.jobs import running
+from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from gateway.running import internal, lists, rundir
 from gateway.running.memory import read_whole
@@ -32,6 +35,7 @@ from gateway.running.notify import notify, watchdog_seconds
 from gateway.serving import current as serving
 from gateway.serving import descriptors, generations, inforce, offsite, record
 from gateway.serving.current import Serving, Slot
+from gateway.serving.deployment import Deployment
 from gateway.serving.figures import Thresholds, backup_warnings, endings
 from gateway.serving.inforce import Look
 from gateway.serving.lease import Lease
@@ -119,21 +123,24 @@ async def _lead_all(now: Serving) -> None:
     lease = Lease(now.deployment.ra.database, node_of(now.deployment.data))
     fetching = asyncio.create_task(_repeat("lists", _LISTS, lambda: lists.fetch(now.deployment.ra)))
     try:
-        await lease.whenever_held(lambda: _alone(now), log)
+        await lease.whenever_held(lambda term: _alone(now, term), log)
     finally:
         fetching.cancel()
         await asyncio.gather(fetching, return_exceptions=True)
 
 
-async def _alone(now: Serving) -> None:
-    """What one process does for everybody."""
+async def _alone(now: Serving, term: int | None = None) -> None:
+    """What one process does for everybody. ``term``: in which it leads, where there may be other nodes: what
+    it writes counts in that one only."""
     publisher, refresher, keeper = lists.Publisher(), lists.Refresher(), record.Keeper()
     runner, courier = running.new_runner(), Courier()
-    now.leads = True
+    now.leads, now.term = True, term
     try:
+        if term is not None:
+            await led(now).ra.database.write(mail_store.free)
         await _all_of(
-            _repeat("schedule", _TICK, lambda: scheduler.tick(now.deployment.ra)),
-            _repeat("generations", _GENERATIONS, lambda: generations.end(now)),
+            _repeat("schedule", _TICK, lambda: scheduler.tick(led(now).ra)),
+            _repeat("generations", _GENERATIONS, lambda: generations.end(led(now))),
             _repeat("delivery", _DELIVERY, lambda: _deliver(now)),
             _repeat("revocation lists", _LISTS, lambda: _publish(now, publisher)),
             _repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher)),
@@ -142,8 +149,16 @@ async def _alone(now: Serving) -> None:
             _repeat("webhooks", _DELIVERY, lambda: _tell_others(now, courier)),
         )
     finally:
-        now.leads = False
+        now.leads, now.term = False, None
         await courier.close()
+
+
+def led(now: Serving) -> Deployment:
+    """What is open, for a task that one process does for everybody."""
+    if now.term is None:
+        return now.deployment
+    ra = now.deployment.ra
+    return replace(now.deployment, ra=replace(ra, database=Fenced(ra.database, now.term)))
 
 
 async def _all_of(*works: Coroutine[Any, Any, None]) -> None:
@@ -189,7 +204,7 @@ async def _tell_inside(now: Serving) -> None:
 
 
 async def _keep(now: Serving, keeper: record.Keeper) -> None:
-    made = await keeper.look(now.deployment)
+    made = await keeper.look(led(now))
     if made is not None:
         log.info("a checkpoint of the record: line %d, %s", made.number, made.hash)
 
@@ -212,7 +227,7 @@ async def _do_jobs(now: Serving, runner: str) -> None:
     """None begins while the clock is in doubt; one that has begun asks by itself, row by row."""
     if now.doubt is None:
         rest = _DEMO_REST if now.deployment.is_demo else 0.0
-        await running.work(now.deployment.ra, runner, rest=rest)
+        await running.work(led(now).ra, runner, rest=rest)
 
 
 async def _tell_of_backups(now: Serving) -> None:
@@ -238,20 +253,20 @@ async def _tell_of_ends(now: Serving) -> None:
 
 async def _deliver(now: Serving) -> None:
     # A reload in the middle of a long queue counts from the next hundred letters on.
-    while await deliver_due(now.deployment.ra, now.deployment.transport):
+    while await deliver_due(led(now).ra, now.deployment.transport):
         continue
 
 
 async def _tell_others(now: Serving, courier: Courier) -> None:
-    await courier.look(now.deployment.ra, now.deployment.hooks_way)
+    await courier.look(led(now).ra, now.deployment.hooks_way)
 
 
 async def _publish(now: Serving, publisher: lists.Publisher) -> None:
-    await publisher.look(now.deployment.ra)
+    await publisher.look(led(now).ra)
 
 
 async def _answer_ahead(now: Serving, refresher: lists.Refresher) -> None:
-    await refresher.look(now.deployment.ra, now.answers)
+    await refresher.look(led(now).ra, now.answers)
 
 
 async def _push_revocations(now: Serving, seen: int) -> None:
@@ -299,7 +314,7 @@ async def _watch_clock(now: Serving) -> None:
         before = now.doubt
         await serving.look_at_clock(now)
         if before is not None and now.doubt is None and now.leads:
-            await scheduler.tick(now.deployment.ra)
+            await scheduler.tick(led(now).ra)
 
     await _repeat("clock", _CLOCK, look)
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from ca import journal
 from ca.clock import OffsetClock
+from enroll.mail import store as mail_store
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import CLOCK, DEMO_MARKER
 from gateway.serving.standing import NODE
@@ -30,6 +31,7 @@ from tests.cli.processes import change, until
 from tests.cli.test_serving import Gateway, ready
 from tests.datadirs import Letter
 from tests.gateway.sites.kit import Page, Visitor, client_context
+from tests.mailserver import MailServer
 
 pytestmark = databases.NEEDED
 
@@ -273,3 +275,70 @@ async def test_the_manual_s_flow_on_two_nodes(first: Shell, second: Shell, tmp_p
 def _lists(node: Gateway) -> list[bytes]:
     """Each by its name, which has its number, and with its bytes."""
     return [path.name.encode() + path.read_bytes() for path in sorted((node.data / "crls").glob("*.crl"))]
+
+
+# -- who leads ---------------------------------------------------------------------------------------------
+
+_LEADS = "this node leads from now on"
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+@pytest.mark.parametrize("where", ["MAIL", "DATA"])
+def test_a_leader_that_stops_in_the_middle_of_a_letter(
+    first: Shell, tmp_path: Path, where: str, how: str
+) -> None:
+    """R15: killed or frozen before a letter has left or while the mail server takes it; another node goes on,
+    and the first one comes back. No letter leaves twice, and each leaves that cannot have left."""
+    assert first("org", "add", "12345678", "霞が関商事").code == 0
+    seconds = {"delay" if where == "MAIL" else "think": 3.0}
+    with MailServer(**seconds).in_a_thread() as server, ExitStack() as stack:  # type: ignore[arg-type]
+        values = {"transport": "smtp", "host": "localhost", "port": server.port, "security": "none"}
+        change(first.data / FILE_NAME, {("mail", name): json.dumps(each) for name, each in values.items()})
+        nodes = _two(first, tmp_path, stack)
+        leading, other = _leading(*nodes)
+        add = ("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", _USER)
+        assert nodes[0].command(*add).returncode == 0
+        until(lambda: server.heard[where] > 0, leading.log, leading.running)
+        os.killpg(leading.running.pid, signal.SIGSTOP if how == "frozen" else signal.SIGKILL)
+        try:
+            until(lambda: other.says(_LEADS), other.log, other.running)
+            server.delay = server.think = 0.0
+            for each in nodes:
+                OffsetClock(each.data / CLOCK).travel(mail_store.LEASE + 1)
+            until(lambda: _settled(other), other.log, other.running)
+        finally:
+            if how == "frozen":
+                os.killpg(leading.running.pid, signal.SIGCONT)
+        if how == "frozen":
+            until(lambda: leading.says("this node leads no more"), leading.log, leading.running)
+        # What was being taken is known by whoever handed it over, if that one lives; and never sent again.
+        unknown = 1 if (where, how) == ("DATA", "killed") else 0
+        until(lambda: _states(other).count("sent") == 2 - unknown, other.log, other.running)
+        subjects = [message["Message-ID"] for message in server.accepted]
+        assert len(subjects) == len({*subjects}) == 2
+        assert _states(other).count("failed") == unknown
+
+
+def _two(first: Shell, tmp_path: Path, stack: ExitStack) -> list[Gateway]:
+    """Both nodes, served."""
+    second = Shell(tmp_path / "second")
+    assert second("node", "join", "--from", str(first.data)).code == 0
+    found = []
+    for name, shell in (("one", first), ("two", second)):
+        (tmp_path / name).mkdir()
+        found.append(stack.enter_context(ready(shell.data, tmp_path / name)))
+    return found
+
+
+def _leading(*nodes: Gateway) -> list[Gateway]:
+    """The one that leads first."""
+    until(lambda: any(each.says(_LEADS) for each in nodes), nodes[0].log)
+    return sorted(nodes, key=lambda each: not each.says(_LEADS))
+
+
+def _states(node: Gateway) -> list[str]:
+    return [each["state"] for each in json.loads(node.command("mail", "list").stdout)["mails"]]
+
+
+def _settled(node: Gateway) -> bool:
+    return "waiting" not in _states(node)

@@ -112,7 +112,7 @@ class SlowServer(Server):
     def __init__(self, ra, other=None):
         self.ra, self.other, self.taken = ra, other, []
 
-    async def send(self, message, letter, return_path):
+    async def send(self, message, letter, return_path, handing_over):
         clock_of(self.ra).advance(seconds=300)
         self.taken.append(letter.kind)
         if self.other is not None and len(self.taken) == 1:
@@ -171,7 +171,7 @@ async def test_who_is_stopped_waits_for_the_answer(ra):
         def __init__(self):
             self.sent, self.answer = [], asyncio.Event()
 
-        async def send(self, message, letter, return_path):
+        async def send(self, message, letter, return_path, handing_over):
             self.sent.append(letter.id)
             await self.answer.wait()
             return "taken"

@@ -258,7 +258,7 @@ class Moody:
             raise Refused("AUTH", "credentials wrong", 535)
         return self
 
-    async def send(self, message, queued, return_path):
+    async def send(self, message, queued, return_path, handing_over):
         refused = {
             "sender": ("MAIL", "sender not owned", 553),
             "unknown": ("RCPT", "5.1.1 user unknown", 550),

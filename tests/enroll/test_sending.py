@@ -260,7 +260,7 @@ class Slow:
     async def open(self, channel):
         return self
 
-    async def send(self, message, letter, return_path):
+    async def send(self, message, letter, return_path, handing_over):
         self.sent.append(letter.id)
         await self.answer.wait()
         return "250 taken"

@@ -45,10 +45,10 @@ async def test_a_letter_that_cannot_be_sent_keeps_nobody_waiting(tmp_path: Path)
     """A letter whose sending fails in an unforeseen way is put back; those behind it leave."""
 
     class Poisoned(Outbox):
-        async def send(self, message, letter, return_path):  # type: ignore[no-untyped-def]
+        async def send(self, message, letter, return_path, handing_over):  # type: ignore[no-untyped-def]
             if letter.id == 1:
                 raise KeyError(letter.body)
-            return await super().send(message, letter, return_path)
+            return await super().send(message, letter, return_path, handing_over)
 
     async with open_office(tmp_path) as ra:
         await admit(ra)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import stat
 from collections.abc import Iterator
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,7 +83,7 @@ async def test_letters_in_the_outbox(tmp_path: Path) -> None:
         attempts=0, user_id="K1", request_id=None,
     )  # fmt: skip
     session = await outbox.open("mail")
-    await session.send(message, letter, "b@example.jp")
+    await session.send(message, letter, "b@example.jp", partial(asyncio.sleep, 0))
     await session.close()
     found = _modes(tmp_path)
     assert found.pop("outbox") == 0o700

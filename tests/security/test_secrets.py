@@ -360,7 +360,7 @@ class Refusing(Server):  # type: ignore[misc]
         self.fault = fault
         self.bodies: list[str] = []
 
-    async def send(self, message: Any, letter: Any, return_path: str) -> str:
+    async def send(self, message: Any, letter: Any, return_path: str, handing_over: Any) -> str:
         self.bodies.append(letter.body)
         raise self.fault(" ".join(letter.body.split()))
 
