@@ -70,6 +70,10 @@ _TROUBLE = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; see whose it is: ls -l",
     sqlite3.SQLITE_IOERR: "cannot be read or written; make room, or see what is wrong: df -h; dmesg",
     sqlite3.SQLITE_LOCKED: "was held by this process itself; try again",
+    # Of the write-ahead log: others were ahead at each of ten seconds' tries.
+    sqlite3.SQLITE_PROTOCOL: "could not be reached between others; try again",
+    # A step of another version has been taken meanwhile.
+    sqlite3.SQLITE_SCHEMA: "was changed while it was read; try again",
     sqlite3.SQLITE_BUSY: f"was held by another process for {_BUSY_MS // 1_000} s; see by which: fuser",
 }
 _UNIQUE = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
@@ -143,10 +147,10 @@ class SqliteSource:
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
         """The database as it is at one moment: nothing that is committed meanwhile is seen."""
-        conn = _connect(self.path)
+        conn = _opened(self.path)
         try:
-            conn.execute("PRAGMA query_only = ON")
-            conn.execute("BEGIN")
+            _run(conn, "PRAGMA query_only = ON")
+            _run(conn, "BEGIN")
             yield _Reader(conn)
         finally:
             conn.close()
@@ -185,9 +189,11 @@ def copy_database(path: Path, to: Path) -> None:
 
 def migrations_of(path: Path) -> list[tuple[str, str]]:
     """The steps that a database has taken: room and name of each."""
-    conn = _connect(path)
+    conn = _opened(path)
     try:
         return [(row[0], row[1]) for row in conn.execute(_STEPS)]
+    except sqlite3.Error as error:
+        raise _ours(error) from error
     finally:
         conn.close()
 
@@ -349,9 +355,10 @@ class Database:
                 continue
             try:
                 db = db or _Connection(_connect(self.path, self._cache_mib))
-            except sqlite3.Error as error:
+            except Exception as error:
+                # Whatever it is (no memory is none of SQLite's): who waits is told, the next one is tried.
                 for each in jobs:
-                    each.error = _ours(error)
+                    each.error = _ours(error) if isinstance(error, sqlite3.Error) else error
             else:
                 _commit(db, jobs, self._journal)
             _deliver(jobs)
@@ -449,6 +456,13 @@ def _run(conn: sqlite3.Connection, statement: str) -> None:
 def _end(conn: sqlite3.Connection) -> None:
     if conn.in_transaction:  # which some errors end by themselves
         _run(conn, "COMMIT")
+
+
+def _opened(path: Path, cache_mib: int = CACHE_MIB) -> sqlite3.Connection:
+    try:
+        return _connect(path, cache_mib)
+    except sqlite3.Error as error:
+        raise _ours(error) from error
 
 
 def _connect(path: Path, cache_mib: int = CACHE_MIB) -> sqlite3.Connection:

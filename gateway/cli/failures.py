@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ca.errors import ConfigError, Unacceptable
-from ca.storage import StorageTrouble
+from ca.storage import StorageClosed, StorageTrouble, in_log
 from enroll.jst import shown
 from enroll.refusals import CONFIRM, Refusal
 from gateway.cli.output import OutputLost
@@ -107,7 +107,19 @@ _OF_FILES: Mapping[int, str] = {
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR), "See what is there: ls -ld {folder} {file}"),
 }
 
+#: What the machine has no more of, whoever asked for it -> what that is, and what to type.
+_OF_THE_MACHINE: Mapping[int, tuple[str, str]] = {
+    errno.EAGAIN: ("it has no room for another process or thread", "ulimit -u; systemctl show -p TasksMax"),
+    errno.ENOMEM: ("it has no memory left", "free -h"),
+    errno.EMFILE: ("this process may open no more files", "ulimit -n"),
+    errno.ENFILE: ("it may open no more files", "sysctl fs.file-nr"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ("the disk is full", "df -h")),
+    errno.EIO: ("the disk cannot be read or written", "dmesg"),
+}
+
 _UNSIGNED = "Nothing is lost; see what is wrong: sekisho doctor; then run the same command again"
+_AGAIN = "Run the same command again"
+_OSERR = os.EX_OSERR
 _LOST = "What the command did stays done: look at it with sekisho audit show, when there is room (df -h)"
 
 _NAMES: Mapping[str, str] = {
@@ -158,13 +170,30 @@ def failure_of(error: Exception) -> Failure:
         return Failure("config", f"there is no signature now: {error}", _UNSIGNED)
     if isinstance(error, OSError) and error.filename and (hint := _OF_FILES.get(error.errno or 0)):
         return Failure("config", f"{error.filename}: {error.strerror}", _on(hint, str(error.filename)))
-    # The message may hold anything, so it is not shown.
+    if (machine := _OF_THE_MACHINE.get(_errno_of(error))) is not None:
+        what, typed = machine
+        name = getattr(error, "filename", None)
+        said = f"{name}: {what}" if name else f"the machine: {what}"
+        return Failure("config", said, f"{_AGAIN}, after a look: {typed}", exit_code=_OSERR)
+    if isinstance(error, StorageClosed):
+        return Failure("config", "the gateway ended while it ran the command", _AGAIN)
+    # The message may hold anything, so it is not shown: its kind, and where. Once may be all that it happens.
     return Failure(
         "internal",
-        f"a fault of sekisho itself ({type(error).__name__})",
-        "See where it happened: run the same command with SEKISHO_TRACEBACK=1 in the environment",
+        f"a fault of sekisho itself ({in_log(error)})",
+        "Run the same command again, with SEKISHO_TRACEBACK=1 in the environment to see how it came to that; "
+        "a fault that comes back is one to report",
         exit_code=70,
     )
+
+
+def _errno_of(error: Exception) -> int:
+    """What the machine refused. Python says that of threads in words alone, and of memory by the kind."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return errno.EAGAIN
+    return (error.errno or 0) if isinstance(error, OSError) else 0
 
 
 def _on(hint: str, file: str) -> str:

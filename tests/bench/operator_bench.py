@@ -94,9 +94,9 @@ def _certificates(users: int, certificates: int) -> Iterator[tuple[Any, ...]]:
 # Linux counts the parent's memory into a child's maximum up to its exec: a small parent stands between.
 _SMALL = """
 import json, os, subprocess, sys, tempfile, time
-with tempfile.TemporaryFile() as out:
+with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
     began = time.monotonic()
-    process = subprocess.Popen(sys.argv[1:], stdout=out)
+    process = subprocess.Popen(sys.argv[1:], stdout=out, stderr=err)
     _, status, used = os.wait4(process.pid, 0)
     print(json.dumps({
         "code": os.waitstatus_to_exitcode(status),
@@ -104,12 +104,15 @@ with tempfile.TemporaryFile() as out:
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "most_mib": used.ru_maxrss // 1024,
         "bytes": os.fstat(out.fileno()).st_size,
+        # What went wrong is said there, and nowhere else.
+        "said": err.seek(0) or err.read().decode(errors="replace")[-2000:] if status else "",
     }))
 """
 
 
 def measure(data: Path, *words: str) -> dict[str, Any]:
-    """Runs a command with its output into a file: seconds, seconds of CPU, the most memory in MiB, bytes."""
+    """Runs a command with its output into a file: seconds, seconds of CPU, the most memory in MiB, bytes; and
+    what it said on standard error, where it failed."""
     environment = {**os.environ, "SEKISHO_DATA": str(data), "SEKISHO_PASSPHRASE": PASSPHRASE}
     sekisho = Path(sys.executable).with_name("sekisho")
     ran = subprocess.run(
