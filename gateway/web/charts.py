@@ -7,14 +7,16 @@ description, and a table on the same page has every number. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 #: Series are told apart by so many patterns.
 MOST_SERIES = 5
-# Pixels of the picture: it is shown in its own size, and scrolls where it is wider than the window.
+# Pixels of the picture: it is shown in its own size. Where the window has less room than that there is a
+# second one for it, no wider than a telephone is (WCAG 1.4.10: 320 pixels, less the margins).
+_NARROW = 288
 _LEFT, _RIGHT, _TOP, _PLOT, _BOTTOM = 52, 14, 22, 200, 26
 _HEIGHT = _TOP + _PLOT + _BOTTOM
 # Of a letter at 12 px, half-width and full-width: what is too long is cut, and does not leave the picture.
@@ -40,44 +42,55 @@ def columns(name: str, title: str, told: str, labels: Sequence[str], series: Seq
     """A column for each label, the series one upon the other. ``name``: of its elements, once on a page;
     ``told``: what it shows, in a sentence."""
     sums = [sum(each.values[at] or 0 for each in series) for at in range(len(labels))]
-    top, step = _ceiling(max(sums, default=0)), _step(len(labels))
-    parts = [_scale(top, len(labels) * step, "{:,.0f}")]
-    for at, label in enumerate(labels):
-        left, foot = _LEFT + at * step + step * 0.15, float(_TOP + _PLOT)
-        for number, each in enumerate(series):
-            height = (each.values[at] or 0) * _PLOT / top
-            foot -= height
-            if height:
-                parts.append(_bar(name, number, left, foot, step * 0.7, height))
-        parts.append(_under(at, label, step))
-        if sums[at] and step >= 40:
-            parts.append(_text(left + step * 0.35, foot - 5, f"{sums[at]:,.0f}", "middle"))
-    return _picture(name, title, told, len(labels) * step, _HEIGHT, parts, len(series))
+    top = _ceiling(max(sums, default=0))
+
+    def drawn(step: float) -> list[Markup]:
+        parts = [_scale(top, len(labels) * step, "{:,.0f}")]
+        for at, label in enumerate(labels):
+            left, foot = _LEFT + at * step + step * 0.15, float(_TOP + _PLOT)
+            for number, each in enumerate(series):
+                height = (each.values[at] or 0) * _PLOT / top
+                foot -= height
+                if height:
+                    parts.append(_bar(name, number, left, foot, step * 0.7, height))
+            parts.append(_under(at, label, step))
+            if sums[at] and step >= 40:
+                parts.append(_text(left + step * 0.35, foot - 5, f"{sums[at]:,.0f}", "middle"))
+        return parts
+
+    return _defined(name, len(series)) + _fitting(name, title, told, len(labels), drawn)
 
 
 def line(name: str, title: str, told: str, labels: Sequence[str], values: Sequence[float | None]) -> Markup:
     """Shares in percent, as a line from label to label; it is broken where there is none."""
-    step, points = _step(len(labels)), list[tuple[float, float] | None]()
-    parts = [_scale(100, len(labels) * step, "{:.0f}%")]
-    for at, value in enumerate(values):
-        points.append(
+
+    def drawn(step: float) -> list[Markup]:
+        parts = [_scale(100, len(labels) * step, "{:.0f}%")]
+        points = [
             None if value is None else (_LEFT + (at + 0.5) * step, _TOP + _PLOT - value * _PLOT / 100)
-        )
-    for run in _runs(points):
-        parts.append(
-            Markup('<polyline points="{}" class="line"/>').format(
-                " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
+            for at, value in enumerate(values)
+        ]
+        for run in _runs(points):
+            parts.append(
+                Markup('<polyline points="{}" class="line"/>').format(
+                    " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
+                )
             )
-        )
-    for at, (label, value, point) in enumerate(zip(labels, values, points, strict=True)):
-        parts.append(_under(at, label, step))
-        if point is not None:
-            parts.append(Markup('<circle cx="{:.1f}" cy="{:.1f}" r="4" class="s0"/>').format(*point))
-            # Above the line, and below it where there is no room.
-            beside = point[1] - 9 if point[1] > _TOP + 6 else point[1] + 19
-            if step >= 40:
-                parts.append(_text(point[0], beside, f"{value:.0f}%", "middle"))
-    return _picture(name, title, told, len(labels) * step, _HEIGHT, parts, 0)
+        # Beads that touch would be no line any more.
+        radius = max(1.5, min(4.0, step / 4))
+        for at, (label, value, point) in enumerate(zip(labels, values, points, strict=True)):
+            parts.append(_under(at, label, step))
+            if point is not None:
+                parts.append(
+                    Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" class="s0"/>').format(*point, radius)
+                )
+                # Above the line, and below it where there is no room.
+                beside = point[1] - 9 if point[1] > _TOP + 6 else point[1] + 19
+                if step >= 40:
+                    parts.append(_text(point[0], beside, f"{value:.0f}%", "middle"))
+        return parts
+
+    return _fitting(name, title, told, len(labels), drawn)
 
 
 def bars(name: str, title: str, told: str, labels: Sequence[str], values: Sequence[int]) -> Markup:
@@ -114,24 +127,43 @@ def legend(name: str, series: Sequence[Series]) -> Markup:
 # -- parts -----------------------------------------------------------------------------------------------
 
 
-def _picture(
-    name: str, title: str, told: str, width: float, height: float, parts: Sequence[Markup], patterns: int
+def _fitting(
+    name: str, title: str, told: str, count: int, drawn: Callable[[float], Sequence[Markup]]
 ) -> Markup:
-    defined = (
-        Markup('<pattern id="{}-p{}" width="8" height="8" patternUnits="userSpaceOnUse">{}</pattern>').format(
-            name, number, _PATTERNS[number]
-        )
-        for number in range(1, patterns)
+    """The picture as wide as ``count`` labels need, and where that is much the narrow one beside it: the
+    sheet shows one of them. ``drawn``: the parts, by the pixels for each label."""
+    step, room = _step(count), _NARROW - _LEFT - _RIGHT
+    width = f"{_LEFT + count * step + _RIGHT:.0f}"
+    if count * step <= room:
+        return _framed(name, title, told, width, _HEIGHT, drawn(step))
+    wide = _framed(name, title, told, width, _HEIGHT, drawn(step), kind=" wide")
+    return wide + _framed(
+        f"{name}-narrow", title, told, f"{_NARROW}", _HEIGHT, drawn(room / count), kind=" narrow"
     )
-    defs = Markup("<defs>{}</defs>").format(Markup("").join(defined)) if patterns > 1 else Markup("")
-    return _framed(name, title, told, f"{_LEFT + width + _RIGHT:.0f}", height, [defs, *parts])
 
 
-def _framed(name: str, title: str, told: str, width: str, height: float, parts: Sequence[Markup]) -> Markup:
+def _defined(name: str, patterns: int) -> Markup:
+    """The patterns of a chart, where both pictures and the legend find them: in one that is not shown they
+    would be lost."""
+    if patterns < 2:
+        return Markup("")
+    each = Markup('<pattern id="{}-p{}" width="8" height="8" patternUnits="userSpaceOnUse">{}</pattern>')
+    defined = Markup("").join(each.format(name, number, _PATTERNS[number]) for number in range(1, patterns))
     return Markup(
-        '<svg role="img" aria-labelledby="{0}-title {0}-desc" width="{1}" height="{2:.0f}" class="chart">'
-        '<title id="{0}-title">{3}</title><desc id="{0}-desc">{4}</desc>{5}</svg>'
-    ).format(name, width, height, title, told, Markup("").join(parts))
+        '<svg width="0" height="0" aria-hidden="true" focusable="false" class="chart"><defs>{}</defs></svg>'
+    ).format(defined)
+
+
+def _framed(
+    name: str, title: str, told: str, width: str, height: float, parts: Sequence[Markup], *, kind: str = ""
+) -> Markup:
+    # The narrow one grows a little where there is room, letters and all.
+    box = Markup(' viewBox="0 0 {} {:.0f}"').format(width, height) if kind == " narrow" else Markup("")
+    return Markup(
+        '<svg role="img" aria-labelledby="{0}-title {0}-desc" width="{1}" height="{2:.0f}"{3} '
+        'class="chart{4}">'
+        '<title id="{0}-title">{5}</title><desc id="{0}-desc">{6}</desc>{7}</svg>'
+    ).format(name, width, height, box, kind, title, told, Markup("").join(parts))
 
 
 def _bar(name: str, number: int, x: float, y: float, width: float, height: float) -> Markup:
