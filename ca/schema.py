@@ -196,7 +196,8 @@ SCHEMA = Schema(
             "certificates",
             (
                 _CERTIFICATES,
-                "CREATE INDEX certificates_reserved ON certificates (reserved_at) WHERE status = 'reserved'",
+                "CREATE INDEX certificates_reserved ON certificates (reserved_at, number, status,"
+                " not_after_at, issuer_id, profile, door) WHERE status = 'reserved'",
                 "CREATE UNIQUE INDEX certificates_changed ON certificates (change_number)"
                 " WHERE change_number IS NOT NULL",
                 "CREATE INDEX certificates_held ON certificates (serial) WHERE status = 'held'",
@@ -222,6 +223,8 @@ SCHEMA = Schema(
                 # The same of some holders, and what each of them has that has not ended.
                 "CREATE INDEX certificates_of ON certificates (holder, not_after_at, number, reserved_at,"
                 " status, issuer_id, profile, door)",
+                # What they are by their numbers: those that have ended are many, and not the newest.
+                "CREATE INDEX certificates_numbered ON certificates (number, status, not_after_at)",
                 # What is counted without a gap, each by a row that its transaction holds.
                 "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
                 "INSERT INTO counters (name, value) VALUES ('changes', 0)",

@@ -198,6 +198,8 @@ CREATE TABLE mails (
 CREATE INDEX mails_queued ON mails(channel, notice, next_attempt_at)
     WHERE state = 'queued' AND held_at IS NULL;
 CREATE INDEX mails_handed ON mails(channel, claimed_until_at) WHERE handed > 0 AND state = 'queued';
+-- What waits, or is held, is counted by this alone.
+CREATE INDEX mails_open ON mails(created_at, state, held_at, kind, channel) WHERE state = 'queued';
 CREATE INDEX mails_sealed ON mails(cause) WHERE sealed_body IS NOT NULL;
 CREATE INDEX mails_in_batch ON mails(batch) WHERE batch IS NOT NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';

@@ -44,9 +44,9 @@ def page(
     if after is not None:
         terms.append(_BEHIND[order])
         values |= {"last": after[0], "last_number": after[1]}
-    # First the keys, by the index alone: the rows are wide. "+": what is held, and what is an organisation's,
-    # is found by an index of its own, and then put in order.
-    aside = "+" if wanted.state == "held" or wanted.policy_number is not None else ""
+    # First the keys, by the index alone: the rows are wide. "+": what is held or reserved, and what is an
+    # organisation's, is found by an index of its own, and then put in order.
+    aside = "+" if wanted.state in ("held", "reserved") or wanted.policy_number is not None else ""
     keys = (
         f"SELECT number FROM certificates WHERE {all_of(terms)}"
         f" ORDER BY {aside}{column} {direction}, number {direction} LIMIT :limit"
@@ -58,6 +58,11 @@ def page(
 
 def count(db: Transaction, wanted: Wanted, at: int, distrusted: Collection[str]) -> int:
     """How many there are in all."""
+    if wanted == Wanted(state="expired"):
+        # Most of all: what is no other state is left. The others are few, or an index ends where they do.
+        issued = count_of(db, "certificates", ["status = 'issued'", "not_after_at >= :at"], {"at": at})
+        others = (count(db, Wanted(state=each), at, ()) for each in ("reserved", "held", "revoked"))
+        return count(db, Wanted(), at, ()) - issued - sum(others)
     terms, values = _terms(wanted, at, distrusted)
     if wanted.state in ("held", "revoked"):
         # In words that the partial indexes have: these are few.
@@ -68,13 +73,14 @@ def count(db: Transaction, wanted: Wanted, at: int, distrusted: Collection[str])
 def count_around(
     db: Transaction, wanted: Wanted, order: Order, at: int, distrusted: Collection[str], place: Place
 ) -> tuple[int, int]:
-    """How many there are up to and with a place, and how many behind it: each is looked at once."""
+    """How many there are up to and with a place, and how many behind it."""
     terms, values = _terms(wanted, at, distrusted)
     values |= {"last": place[0], "last_number": place[1]}
-    ahead, behind = (
-        count_of(db, "certificates", [*terms, side[order]], values) for side in (_AHEAD, _BEHIND)
-    )
-    return ahead, behind
+    ahead = count_of(db, "certificates", [*terms, _AHEAD[order]], values)
+    if wanted in (Wanted(), Wanted(state="expired")):
+        # All of them are counted sooner than those behind, and most pages are among the first.
+        return ahead, count(db, wanted, at, distrusted) - ahead
+    return ahead, count_of(db, "certificates", [*terms, _BEHIND[order]], values)
 
 
 def alive(db: Transaction, at: int) -> dict[str, int]:

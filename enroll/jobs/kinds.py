@@ -125,6 +125,13 @@ def _added(db: Transaction, payload: Payload) -> list[Row]:
     return [Row(each.line, "", {"subject": each.subject, "request_id": each.request_id}) for each in found]
 
 
+def may_be_undone(db: Transaction, found: Job) -> bool:
+    """Whether an import could be taken back as a whole: `undoable`, for a button."""
+    if found.kind not in IMPORTS or next_state(found.state, Event.UNDO) is None:
+        return False
+    return found.kind != "user.import" or not jobs.any_told(db, found.number)
+
+
 def undoable(db: Transaction, number: int) -> Job:
     """An import that could be taken back as a whole. Refusal("not_found"), "conflict" with why not."""
     found = jobs.job(db, number)

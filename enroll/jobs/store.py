@@ -239,14 +239,21 @@ def counted(db: Db, number: int) -> dict[str, int]:
 def count_told(db: Db, number: int) -> int:
     """How many users an import has added to whom, or about whose request, a letter has left
     (`mail.store.any_begun`)."""
-    row = db.one(
-        "SELECT count(*) AS n FROM job_rows r WHERE r.job = :job AND r.result = 'added' AND ("
-        f"EXISTS (SELECT 1 FROM mails WHERE mails.user_id = r.subject AND {BEGUN})"
-        f" OR EXISTS (SELECT 1 FROM mails WHERE mails.request_id = r.request_id AND {BEGUN})){LOOK}",
-        {"job": number},
-    )
+    row = db.one(f"SELECT count(*) AS n FROM {_TOLD}{LOOK}", {"job": number})
     assert row is not None
     return int(row["n"])
+
+
+def any_told(db: Db, number: int) -> bool:
+    """Whether there is one: known by the first."""
+    return db.one(f"SELECT 1 FROM {_TOLD} LIMIT 1{LOOK}", {"job": number}) is not None
+
+
+_TOLD = (
+    "job_rows r WHERE r.job = :job AND r.result = 'added' AND ("
+    f"EXISTS (SELECT 1 FROM mails WHERE mails.user_id = r.subject AND {BEGUN})"
+    f" OR EXISTS (SELECT 1 FROM mails WHERE mails.request_id = r.request_id AND {BEGUN}))"
+)
 
 
 def lines(

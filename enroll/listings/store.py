@@ -98,7 +98,10 @@ def _certificates(
         (_STATES[wanted.state] if wanted.state is not None else "1 = 1") + _ends("certificates", wanted)
     )
     values |= {**_ends_values(wanted), "at": at, "first": first, "last": last, "limit": limit}
-    by = "certificates.number" if near else "+certificates.number"
+    # Most have expired, so that a page of those is met by an index of all numbers sooner than all are found.
+    many = wanted.state == "expired" and wanted.ends_before is wanted.ends_after is None
+    some = wanted.user_id is None and wanted.policy_number is None and not joined
+    by = "certificates.number" if near or (many and some) else "+certificates.number"
     terms += [f"{by} >= :first", f"{by} < :last"]
     narrowed, order = f" WHERE {all_of(terms)}", f" ORDER BY {by} DESC LIMIT :limit"
     if near or joined:

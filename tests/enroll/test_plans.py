@@ -58,12 +58,18 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "refused rows of a job": lambda db: jobs.lines(db, 1, "refused", limit=50),
     "how the rows of a job ended": lambda db: jobs.counted(db, 1),
     "letters to those whom a job has added": lambda db: jobs.count_told(db, 1),
+    "whether any letter has left to those whom a job has added": lambda db: jobs.any_told(db, 1),
     "whether a letter has left": lambda db: mails.any_begun(db, "K1", "1"),
     "letters of a request that ends": lambda db: mails.cancel_of_request(db, "1"),
     "letters that are taken back": lambda db: mails.forget(db, "K1", "1"),
     "letters": lambda db: listings.letters(db, listings.Letters(), 500, 51),
     "letters of somebody": lambda db: listings.few_letters(db, listings.Letters(user_id="K1"), 500, 51),
     "how many letters": lambda db: listings.count_letters(db, listings.Letters(state="sent", kind="pickup")),
+    "how many letters wait": lambda db: listings.count_letters(db, listings.Letters(state="waiting")),
+    "how many letters are held": lambda db: listings.count_letters(db, listings.Letters(state="held")),
+    "how many certificates are reserved": lambda db: certificates.count(
+        db, certificates.Wanted(state="reserved"), 1, ()
+    ),
     "applications": lambda db: listings.applied(db, listings.Applied(state="submitted"), False, (1, 1), 51),
     "how many applications": lambda db: listings.count_applied(db, listings.Applied(state="submitted")),
     "lines of the record": lambda db: listings.audit(db, listings.Acts(), 500, 51),
@@ -71,6 +77,9 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "how many lines about somebody": lambda db: listings.count_audit(db, listings.Acts(user_id="K1")),
     "certificates": lambda db: certificates.page(db, certificates.Wanted(), "newest", 1, (), (1, 1), 51),
     "how many certificates": lambda db: certificates.count(db, certificates.Wanted(state="expired"), 1, ()),
+    "expired certificates around a place": lambda db: certificates.count_around(
+        db, certificates.Wanted(state="expired"), "newest", 1, (), (1, 1)
+    ),
     "certificates of an organisation": lambda db: certificates.page(
         db, _MEMBERS, "newest", 1, (), (1, 1), 51
     ),
@@ -87,6 +96,9 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "users, newest first": lambda db: rosters.users(db, rosters.Users(1, newest=True), (1, "K1"), 51),
     "letters, from one on": lambda db: listings.count_letters(db, listings.Letters(), 500),
     "certificates for other systems": lambda db: listings.certificates(db, listings.Wanted(), 1, 500, 51),
+    "expired certificates for other systems": lambda db: listings.certificates(
+        db, listings.Wanted(state="expired"), 1, 50_000, 51
+    ),
     "certificates of an organisation for other systems": lambda db: listings.certificates(
         db, listings.Wanted(policy_number="1"), 1, 500, 51
     ),

@@ -9,7 +9,7 @@ from enroll.exports import giving
 from enroll.identifiers import number_in
 from enroll.jobs import store as jobs
 from enroll.jobs import viewing
-from enroll.jobs.kinds import IMPORTS, undoable
+from enroll.jobs.kinds import IMPORTS, may_be_undone
 from enroll.jobs.states import OPEN
 from enroll.jobs.store import Job, Line
 from enroll.operators import asking
@@ -69,7 +69,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         found = viewing.seen(db, visitor.actor, number)
         if request.path.startswith("/imports/") and found.kind not in IMPORTS:
             raise Refusal("not_found", field="job")
-        may = visitor.may(Act.RECORD, "PROPOSE") and _undoable(db, number)
+        may = visitor.may(Act.RECORD, "PROPOSE") and may_be_undone(db, found)
         lines = viewing.first_lines(db, found, _PAGE)
         return found, jobs.counted(db, number), lines, may, _names(db, [found])
 
@@ -142,11 +142,3 @@ async def undo(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 def _names(db: Transaction, found: list[Job]) -> Names:
     facts = ("proposed_by", "decided_by", "ended_by")
     return names_in(db, *({name: getattr(each, name) for name in facts} for each in found))
-
-
-def _undoable(db: Transaction, number: int) -> bool:
-    try:
-        undoable(db, number)
-    except Refusal:
-        return False
-    return True
