@@ -20,10 +20,14 @@ from gateway.sites import help as help_site
 from gateway.web.context import Role
 from gateway.web.words import REFUSALS
 from tests.datadirs import admit, open_office
+from tests.engines import IN_A_FILE
 from tests.enroll.acme.acme_world import FQDN, csr, world
 from tests.gateway.sites.kit import Page, Served, serve
 from tests.gateway.sites.members import PASSWORD, USER, established, log_in, online_service
 from tests.looking import look
+
+#: On a server: tests/ca/test_postgresql.py, tests/gateway/test_database.py.
+pytestmark = IN_A_FILE
 
 Trouble = Callable[[RegistrationAuthority], AbstractContextManager[None]]
 
