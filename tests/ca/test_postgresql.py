@@ -69,6 +69,33 @@ def names(database):
     ]
 
 
+@pytest.fixture(scope="module")
+def replica():
+    """A server that can only be read, as one that follows another is."""
+    with databases.temporary() as replica, replica.running("default_transaction_read_only=on"):
+        yield replica
+
+
+def test_a_server_that_can_only_be_read_is_passed_over(cluster, replica, tmp_path):
+    """Whichever comes first in the address, when it is opened and for every later connection."""
+    for hosts in ((replica, cluster), (cluster, replica)):
+        url = cluster.url("postgres").replace(
+            str(cluster.folder), ",".join(str(each.folder) for each in hosts)
+        )
+        database = Database(url, tmp_path, [SCHEMA])
+        try:
+            database.write_now(add(hosts[0].folder.name))
+            assert hosts[0].folder.name in names(database)
+        finally:
+            database.close()
+
+
+def test_only_a_server_that_can_only_be_read(replica, tmp_path):
+    """Is said to the operator, with what to look at, and is no fault of ours."""
+    with pytest.raises(ConfigError, match=r"can only be read: .* see which is the primary"):
+        Database(replica.url("postgres"), tmp_path, [SCHEMA])
+
+
 def test_types_of_a_schema():
     """64 bits, ordered by code point; what stands in a string, and what makes no table, is left alone."""
     assert as_schema(
