@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 8443
 DATA ?=
 SUMMARY ?=
+NODES ?= 1
+DATABASE ?= sqlite
 # Four for two cores: a third of a test's time and more is waiting. The longest files first (tests/longest.py).
 PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 ENGINE_ARGS ?= -n 2
@@ -13,14 +15,14 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test mutants conformance-page bench soak screenshots lint docs lock setup packages clean test-pythons \
-	test-compiled test-engines kills drill-load api-examples
+	test-compiled test-engines kills drill-load chaos api-examples
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 # exec: make hands its signals to the recipe's process, and a shell in between would keep them.
-demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=FILE)
-	@exec $(VENV)/bin/sekisho demo --port $(PORT) $(if $(DATA),--data "$(DATA)") $(if $(SUMMARY),--summary "$(SUMMARY)")
+demo: setup ## a sandbox on https://*.localhost:8443 (PORT=, DATA=DIR, SUMMARY=FILE, NODES=2 DATABASE=postgres)
+	@exec $(VENV)/bin/sekisho demo --port $(PORT) --nodes $(NODES) --database $(DATABASE) $(if $(DATA),--data "$(DATA)") $(if $(SUMMARY),--summary "$(SUMMARY)")
 
 test: setup packages ## every test; those whose tools are missing are skipped by name (PYTEST_ARGS=)
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
@@ -71,6 +73,9 @@ soak: setup ## everything at random: nothing good fails, memory stays flat (WARM
 
 drill-load: setup ## backups and drills while clients enroll, renew and revoke: nothing is lost (SECONDS=120)
 	@$(VENV)/bin/python -m tests.soak.drilling --seconds $(or $(SECONDS),120)
+
+chaos: setup packages ## two nodes, a primary and a replica, and all that goes wrong with them (SECONDS=600 SEED= PLANT=)
+	@exec $(VENV)/bin/python -m tests.chaos --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(if $(PLANT),--plant "$(PLANT)")
 
 screenshots: setup packages ## every screen, as the browser tests see it, into screenshots/
 	@mkdir -p screenshots

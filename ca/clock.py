@@ -97,10 +97,11 @@ class OffsetClock:
         return self._offset
 
     def travel(self, offset: int) -> None:
-        """Sets the offset in seconds for every process that shares the file."""
-        draft = self._path.with_suffix(".new")
+        """Sets the offset in seconds for every process that shares the file, be it by a link."""
+        path = self._path.resolve()
+        draft = path.with_suffix(".new")
         draft.write_text(json.dumps({"offset": offset}))
-        draft.replace(self._path)
+        draft.replace(path)
 
 
 def _awake() -> float:

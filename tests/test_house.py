@@ -106,7 +106,7 @@ STOREYS = {
     "sites": {"web", "wire"},
     "serving": {"edge", "wire", "running", "web", "proxy", "sites"},
     "practice": {"web", "serving"},
-    "demo": {"web", "proxy", "sites", "serving"},
+    "demo": {"running", "web", "proxy", "sites", "serving"},
     "cli": {"edge", "wire", "running", "web", "proxy", "sites", "serving", "practice", "demo"},
     "packaging": set(),
 }

@@ -111,14 +111,38 @@ def _reload(data: Path, timeout: float) -> Answer:
     metavar="FILE",
     help="Write URLs, users and passwords as JSON once everything is up.",
 )
-def _demo(data: Path | None, port: int, summary: Path | None) -> Answer:
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    help="Gateways, behind HAProxy; with --database postgres.",
+)
+@click.option(
+    "--database",
+    type=click.Choice(["sqlite", "postgres"]),
+    default="sqlite",
+    show_default=True,
+    help="postgres: on a server of its own, which is started for it.",
+)
+def _demo(data: Path | None, port: int, summary: Path | None, nodes: int, database: str) -> Answer:
     """Run a sandbox with made-up people on this machine, until Ctrl-C.
 
     Without --data (and $SEKISHO_DATA) it lives in a temporary directory and is gone afterwards.
     """
+    if nodes > 1 and database == "sqlite":
+        raise ConfigError(
+            f"several nodes share a database on a server; type: sekisho demo --nodes {nodes} "
+            "--database postgres"
+        )
     with loading():
+        from gateway.demo.nodes import demo as demo_of_nodes
         from gateway.demo.sandbox import demo
 
     named = data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
-    told = demo(named, port, summary, console_for(stderr=True))
+    console = console_for(stderr=True)
+    if database == "postgres":
+        told = demo_of_nodes(named, port, summary, console, nodes)
+    else:
+        told = demo(named, port, summary, console)
     return answer({"demo": told}, "The demo has stopped.")

@@ -20,7 +20,9 @@ from gateway.serving.deployment import Deployment
 CA = "CORPORATE-PENSION BUSINESS SERVICE OPERATORS CA"
 #: Where their files are.
 FOLDER = "demo-operators"
-_SEED, _PURPOSE = "demo-passkeys.sealed", "demo stand-in"
+#: What stands in for their authenticators.
+SEED = "demo-passkeys.sealed"
+_PURPOSE = "demo stand-in"
 # What each types as a name, and is called.
 _NAMES = {
     "madoguchi 窓口 三子": Role.DESK,
@@ -73,11 +75,16 @@ async def admit(deployment: Deployment) -> tuple[DemoOperator, ...]:
                 name, role.value, f"{display}, {LABELS[role][1]}", str(file.absolute()), P12_PASSWORD
             )
         )
-    write_private(deployment.data / _SEED, ra.vault.seal(_PURPOSE, stand_in.seed))
+    write_private(deployment.data / SEED, ra.vault.seal(_PURPOSE, stand_in.seed))
     return tuple(found)
+
+
+def has_stand_in(deployment: Deployment) -> bool:
+    """Whether there are operators: not in a demo that was made before there were any."""
+    return (deployment.data / SEED).exists()
 
 
 def stand_in_of(deployment: Deployment) -> StandIn:
     """What stands in for their authenticators."""
-    sealed = read_file(deployment.data / _SEED, "demo's passkeys")
+    sealed = read_file(deployment.data / SEED, "demo's passkeys")
     return StandIn(deployment.ra.vault.open(_PURPOSE, sealed))

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,22 +36,25 @@ from gateway.proxy.identity import jwks
 from gateway.serving import descriptors
 from gateway.serving.assembly import directory_url, hosts_by_role
 from gateway.serving.config import FILE_NAME, Config, origin, toml_of
+from gateway.serving.current import Builders
 from gateway.serving.deployment import CLOCK, DEMO_MARKER, Deployment, is_demo, open_deployment
 from gateway.serving.rates import Rates
 from gateway.serving.server import run, start_log, stop_signals
 from gateway.serving.settings.behind import Behind
-from gateway.serving.settings.reach import Listen
+from gateway.serving.settings.reach import Listen, Revocation
 from gateway.serving.settings.running import Log
 from gateway.serving.settings.webhooks import Webhooks
 from gateway.serving.upstream import assertion_keys
 from gateway.web.context import Role
 
 #: Loopback and nothing else: the demo's passwords are printed and its mails are public.
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 #: A demo's visitors, and whatever is tried on it, all come from one address.
 _RATES = Rates(1_000.0, 1_000.0, 10_000.0, 10_000.0)
-_PASSPHRASE_FILE = "demo-passphrase"
-_SPARE_KEYS = 4
+#: Where the passphrase of a demo is.
+PASSPHRASE_FILE = "demo-passphrase"
+#: Keys of people that lie ready.
+SPARE_KEYS = 4
 # The passphrase is 144 random bits in a file beside what it seals: nobody guesses it, however fast that is,
 # and every command on a demo would take a fifth of a second longer.
 _COST = PassphraseCost(iterations=1, lanes=1, memory_kib=64)
@@ -76,15 +79,9 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console) -
     ``data`` is made if it is not there; None is a temporary directory that goes at the end. A taken
     ``port`` is replaced by a free one. ``summary`` is written once everything answers.
     """
-    if summary is not None and not summary.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--summary {summary}: its directory is not there; make it: mkdir -p {summary.parent}"
-        )
-    if summary is not None:
-        # An earlier run's would tell a script that this one is up.
-        summary.unlink(missing_ok=True)
+    check_summary(summary)
     descriptors.raise_limit()
-    with _directory(data) as directory, _listening(port) as listening, _listening(0) as plain:
+    with directory_of(data) as directory, listening_on(port) as listening, listening_on(0) as plain:
         return uvloop.run(_demo(directory, listening, plain, port, summary, console, busy=data is None))
 
 
@@ -99,37 +96,26 @@ async def _demo(
     busy: bool,
 ) -> dict[str, Any]:
     port = listening.getsockname()[1]
-    with stop_signals() as stop, _listening(0) as behind:
+    with stop_signals() as stop, listening_on(0) as behind:
         upstream = behind.getsockname()[1]
-        sandbox = await _unless(stop, _sandbox(data, port, upstream, console.print))
+        sandbox = await unless(stop, sandbox_in(data, Ports(port, upstream), console.print))
         if sandbox is None:
             return {}
-        deployment = open_deployment(data, sandbox.passphrase, spare_keys=_SPARE_KEYS)
-        clock = deployment.ra.clock
-        assert isinstance(clock, OffsetClock)
+        deployment = open_deployment(data, sandbox.passphrase, spare_keys=SPARE_KEYS)
         start_log("warning")
-        stand_in = operators.stand_in_of(deployment) if sandbox.operators else None
         if busy and sandbox.operators:
             # Of a demo that goes when it ends: in one that is kept it would go on whenever that is served.
             await importing.begin(deployment)
         told = summary_of(deployment, sandbox, port, plain.getsockname()[1])
 
         async def started(_: int) -> None:
-            _write_summary(summary, told)
+            write_summary(summary, told)
             banner(console, told, port_taken=wanted not in (0, port))
 
-        service = await _behind(deployment, port, behind)
+        service = await behind_login(deployment, port, behind)
         try:
             await run(
-                deployment,
-                stop,
-                started,
-                socks=(listening,),
-                plain=(plain,),
-                extra={
-                    Role.MAILBOX: lambda gate: mailbox(gate, deployment, clock),
-                    Role.CONSOLE: lambda gate: standin.application(gate, stand_in),
-                },
+                deployment, stop, started, socks=(listening,), plain=(plain,), extra=sites_of(deployment)
             )
         finally:
             await service.cleanup()
@@ -137,7 +123,18 @@ async def _demo(
     return told
 
 
-async def _behind(deployment: Deployment, port: int, listening: socket.socket) -> web.AppRunner:
+def sites_of(deployment: Deployment) -> Builders:
+    """What a demo has that others have not: its mailbox, and a console with what stands in for passkeys."""
+    clock = deployment.ra.clock
+    assert isinstance(clock, OffsetClock)
+    stand_in = operators.stand_in_of(deployment) if operators.has_stand_in(deployment) else None
+    return {
+        Role.MAILBOX: lambda gate: mailbox(gate, deployment, clock),
+        Role.CONSOLE: lambda gate: standin.application(gate, stand_in),
+    }
+
+
+async def behind_login(deployment: Deployment, port: int, listening: socket.socket) -> web.AppRunner:
     """The example service that stands behind the demo's login."""
     sites = deployment.config.sites
     issuer, audience = origin(sites.help[0], port), origin(sites.service[0], port)
@@ -148,10 +145,23 @@ async def _behind(deployment: Deployment, port: int, listening: socket.socket) -
     return runner
 
 
-def demo_config(port: int, upstream: int, *, console: bool = True, api: bool = True) -> Config:
-    """The configuration of a demo on a port, with the service behind it on another. ``localhost`` is
-    there for clients that resolve no names below it. ``console``: where there are operators; ``api``: where
-    there are services."""
+@dataclass(frozen=True)
+class Ports:
+    """Where a demo is: its port, as people use it, and that of the service behind it; of a node also its
+    database and what is its own."""
+
+    public: int
+    upstream: int
+    database: str = ""
+    own: int = 0
+    plain: int = 0
+    internal: int = 0
+    balancer: str = ""
+
+
+def demo_config(at: Ports, *, console: bool = True, api: bool = True) -> Config:
+    """The configuration of a demo. ``localhost`` is there for clients that resolve no names below it.
+    ``console``: where there are operators; ``api``: where there are services."""
     default = Config()
     protocol = replace(default.protocol, host="localhost")
     sites = replace(
@@ -163,7 +173,15 @@ def demo_config(port: int, upstream: int, *, console: bool = True, api: bool = T
     )
     return replace(
         default,
-        listen=Listen(host=(_HOST,), port=port),
+        listen=Listen(
+            host=(HOST,),
+            port=at.own or at.public,
+            public_port=at.public if at.own else 0,
+            proxy_protocol=(at.balancer,) if at.balancer else (),
+        ),
+        revocation=Revocation(port=at.plain),
+        internal=replace(default.internal, port=at.internal),
+        database=replace(default.database, url=at.database),
         sites=sites,
         protocol=protocol,
         rates=_RATES,
@@ -171,11 +189,11 @@ def demo_config(port: int, upstream: int, *, console: bool = True, api: bool = T
         mail=replace(default.mail, notice_hours=""),
         # Its own mailbox takes them, on this machine.
         webhooks=Webhooks(
-            hosts=(f"mailbox.localhost:{port}",),
+            hosts=(f"mailbox.localhost:{at.public}",),
             networks=("127.0.0.0/8", "::1/128"),
             ca="servers/ca.pem",
         ),
-        upstream=Behind(addresses=(f"http://{_HOST}:{upstream}",), start="/app/"),
+        upstream=Behind(addresses=(f"http://{HOST}:{at.upstream}",), start="/app/"),
         log=Log(level="warning"),
     )
 
@@ -185,14 +203,14 @@ def summary_of(deployment: Deployment, sandbox: Sandbox, port: int, plain: int) 
     hosts = hosts_by_role(deployment.config)
     return {
         # For programs whose resolver knows no names below localhost.
-        "address": _HOST,
+        "address": HOST,
         "port": port,
         "data": str(sandbox.data.absolute()),
-        "passphrase_file": str((sandbox.data / _PASSPHRASE_FILE).absolute()),
+        "passphrase_file": str((sandbox.data / PASSPHRASE_FILE).absolute()),
         "sites": {str(role): origin(names[0], port) + "/" for role, names in hosts.items()},
         "acme_directory": directory_url(deployment.config),
         "ca_file": str((sandbox.data / "servers" / "ca.pem").absolute()),
-        "revocation": _revocation(deployment, f"http://{_HOST}:{plain}"),
+        "revocation": _revocation(deployment, f"http://{HOST}:{plain}"),
         "outbox": str(deployment.outbox.absolute()),
         "users": [asdict(user) for user in sandbox.users],
         "operators": [asdict(each) for each in sandbox.operators],
@@ -212,20 +230,19 @@ def _revocation(deployment: Deployment, base: str) -> dict[str, str | None]:
     }
 
 
-async def _sandbox(data: Path, port: int, upstream: int, told: Callable[[str], None]) -> Sandbox:
+async def sandbox_in(data: Path, at: Ports, told: Callable[[str], None]) -> Sandbox:
     """The demo in a directory: the one that is there, or a new one."""
     if not is_demo(data):
-        await _make(data, port, upstream, told, existed=_check_place(data))
+        await _make(data, at, told, existed=_check_place(data))
     marker = json.loads(read_file(data / DEMO_MARKER, "demo"))
     users = tuple(DemoUser(**user) for user in marker["users"])
     people = tuple(DemoOperator(**each) for each in marker.get("operators", ()))
     systems = tuple(DemoService(**each) for each in marker.get("services", ()))
-    config = demo_config(port, upstream, console=bool(people), api=bool(systems))
-    (data / FILE_NAME).write_text(toml_of(config))
-    return Sandbox(data, (data / _PASSPHRASE_FILE).read_text().strip(), users, people, systems)
+    (data / FILE_NAME).write_text(toml_of(demo_config(at, console=bool(people), api=bool(systems))))
+    return Sandbox(data, (data / PASSPHRASE_FILE).read_text().strip(), users, people, systems)
 
 
-async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None], *, existed: bool) -> None:
+async def _make(data: Path, ports: Ports, told: Callable[[str], None], *, existed: bool) -> None:
     """Makes everything; the marker comes last, so that half a demo is none and is swept away."""
     try:
         told("Making the demo's CA and its people (a few seconds) ...")
@@ -233,15 +250,15 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
         at = SystemClock().seconds() - LONGEST_PAST
         datadir.create(data, passphrase, at, cost=_COST)
         datadir.add_issuer(data, passphrase, operators.CA, at, audience=Audience.OPERATORS)
-        write_private(data / _PASSPHRASE_FILE, passphrase.encode() + b"\n")
-        (data / FILE_NAME).write_text(toml_of(demo_config(port, upstream)))
+        write_private(data / PASSPHRASE_FILE, passphrase.encode() + b"\n")
+        (data / FILE_NAME).write_text(toml_of(demo_config(ports)))
         clock = OffsetClock(data / CLOCK)
-        deployment = open_deployment(data, passphrase, clock=clock, spare_keys=_SPARE_KEYS)
+        deployment = open_deployment(data, passphrase, clock=clock, spare_keys=SPARE_KEYS)
         try:
             users = await populate(deployment, clock, lambda words: None)
             people = await operators.admit(deployment)
             systems = await services.admit(deployment)
-            await hooks.begin(deployment, port)
+            await hooks.begin(deployment, ports.public)
             await applying.at_the_desk(deployment)
             await applying.came_back(deployment)
             # That of the day on which its CA was made has ended.
@@ -260,7 +277,7 @@ async def _make(data: Path, port: int, upstream: int, told: Callable[[str], None
         raise
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Sandbox]) -> Sandbox | None:
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Sandbox]) -> Sandbox | None:
     """The outcome of ``work``; None, and the work undone, if somebody stops us before."""
     making, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait({making, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -280,7 +297,20 @@ def _check_place(data: Path) -> bool:
     return existed
 
 
-def _write_summary(file: Path | None, told: dict[str, Any]) -> None:
+def check_summary(summary: Path | None) -> None:
+    """Before anything is made. ConfigError where it cannot be written; an earlier run's would tell a script
+    that this one is up, and goes."""
+    if summary is None:
+        return
+    if not summary.absolute().parent.is_dir():
+        raise ConfigError(
+            f"--summary {summary}: its directory is not there; make it: mkdir -p {summary.parent}"
+        )
+    summary.unlink(missing_ok=True)
+
+
+def write_summary(file: Path | None, told: Mapping[str, Any]) -> None:
+    """In one piece, for who waits for it."""
     if file is not None:
         write_private(file.absolute(), json.dumps(told, ensure_ascii=False, indent=1).encode())
 
@@ -297,7 +327,7 @@ def _empty(data: Path, *, keep: bool) -> None:
 
 
 @contextmanager
-def _directory(data: Path | None) -> Iterator[Path]:
+def directory_of(data: Path | None) -> Iterator[Path]:
     if data is not None:
         yield data
         return
@@ -306,11 +336,11 @@ def _directory(data: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
+def listening_on(port: int) -> Iterator[socket.socket]:
     """A socket on the wanted port of the loopback address, or on a free one if that is taken."""
     try:
-        listening = socket.create_server((_HOST, port))
+        listening = socket.create_server((HOST, port))
     except OSError:
-        listening = socket.create_server((_HOST, 0))
+        listening = socket.create_server((HOST, 0))
     with listening:
         yield listening

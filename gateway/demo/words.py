@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,8 +33,10 @@ TRY_AS: Mapping[str, str] = {
 }
 
 
-def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) -> None:
-    """URLs, users and what to try."""
+def banner(
+    console: Console, summary: Mapping[str, Any], *, port_taken: bool, more: Sequence[str] = ()
+) -> None:
+    """URLs, users and what to try; ``more`` lines before the last."""
     console.print()
     console.print(
         "sekisho: a demo. Made-up people, public passwords, this machine only: put nothing real in."
@@ -80,6 +82,8 @@ def banner(console: Console, summary: Mapping[str, Any], *, port_taken: bool) ->
         f"Operate it: {_ourselves()} user list --data {data} --passphrase-file {summary['passphrase_file']}",
         soft_wrap=True,
     )
+    for line in more:
+        console.print(line, soft_wrap=True)
     console.print(f"Begin at {summary['sites']['mailbox']}  (mails, and the clock)   Stop: Ctrl-C")
 
 
@@ -94,6 +98,27 @@ def api_lines(summary: Mapping[str, Any]) -> list[str]:
         f"The API, as {service['name']} ({service['role']}); what it proposes waits at the console:",
         f"  {curl} '{api}v1/users?limit=2'",
         f"  {curl} -H 'Idempotency-Key: try-1' --json '{body}' {api}v1/organisations",
+    ]
+
+
+def parts_lines(summary: Mapping[str, Any], ours: int) -> list[str]:
+    """How to reach each part of a demo of several nodes, and how to kill it. ``ours``: this process."""
+    public = summary["port"]
+    lines = [f"Who is in front: HAProxy (process {summary['balancer']['pid']}) on port {public}. Behind it:"]
+    for each in summary["nodes"]:
+        way = f"curl --cacert {summary['ca_file']} --connect-to ::{each['address']}:{each['port']}"
+        lines += [
+            f"  {each['name']}, alone: {way} {summary['sites']['help']}",
+            f"    kill it: kill -9 {each['pid']}    freeze it: kill -STOP {each['pid']}    "
+            f"go on: kill -CONT {each['pid']}    its log: {each['log']}",
+        ]
+    return [
+        *lines,
+        f"  database: psql '{summary['database']}'",
+        f"    kill it: kill -9 {summary['database_pid']}    its log: {summary['database_log']}",
+        f"Start again whatever of this was killed: kill -HUP {ours}",
+        f"Which node leads: {_ourselves()} node list --data {summary['data']} "
+        f"--passphrase-file {summary['passphrase_file']}",
     ]
 
 

@@ -3,8 +3,11 @@ line of a block that begins with ``sekisho`` is one that the command line unders
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 
 from ca.errors import ConfigError
 from gateway.cli.root import whole
+from gateway.demo.parts import Behind, balanced
 from tests.cli.conftest import Shell
 from tests.documents.blocks import scenarios
 from tests.documents.desk import typed_in_an_office
@@ -26,6 +30,7 @@ PAGES = {
 TYPED = [(page, name) for page, found in PAGES.items() for name in found if name]
 _BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Those whose blocks have commands; the table of other people's clients is tests/clients'.
+_HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") or ""
 SHOWN = ("README.md", "docs/**/*.md", "gateway/**/*.md", "enroll/**/*.md", "ca/*.md")
 
 
@@ -95,3 +100,22 @@ def test_what_is_not_understood(line: str) -> None:
     """The twin: another command, another option, a value that is none."""
     with pytest.raises(click.ClickException):
         _understood(line)
+
+
+@pytest.mark.skipif(not _HAPROXY, reason="haproxy is not installed")
+def test_the_balancer_of_the_page(tmp_path: Path) -> None:
+    """HAProxy takes it, and what the demo's has it has, line for line."""
+    (written,) = [
+        block
+        for kind, block in _BLOCK.findall((ROOT / "docs/operations/nodes.md").read_text("utf-8"))
+        if kind == "haproxy"
+    ]
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(written)
+    checked = subprocess.run([_HAPROXY, "-c", "-f", file], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    tried = balanced("127.0.0.1:443", "127.0.0.1:80", [Behind("node-1", 1, 2, 3)])
+    lines = {line.strip() for line in tried.split("defaults")[1].split("listen")[0].splitlines()}
+    assert {line for line in lines if not line.startswith("#")} <= {
+        line.strip() for line in written.splitlines()
+    }

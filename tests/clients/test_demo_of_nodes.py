@@ -1,0 +1,218 @@
+"""``make demo NODES=2 DATABASE=postgres``: the manual's flow through its balancer while parts are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.demo import parts
+from gateway.demo.letters import delivered
+from tests import databases
+from tests.cli.conftest import Shell
+from tests.cli.processes import SEKISHO
+from tests.clients.demo import Demo, run, running
+from tests.gateway.sites.kit import Here, Page, Visitor, client_context
+from tests.started import session_of
+
+_CLIENT = SEKISHO.with_name("sekisho-client")
+_PATIENCE = 120.0
+_WORDS = ("--nodes", "2", "--database", "postgres")
+
+
+def _missing() -> str:
+    try:
+        parts.programs()
+    except Exception as error:
+        return str(error)
+    return ""
+
+
+pytestmark = [databases.NEEDED, pytest.mark.skipif(bool(_missing()), reason=_missing())]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where PostgreSQL's user gets to as well: not to pytest's own directories."""
+    with tempfile.TemporaryDirectory(prefix="sekisho-test-", dir="/tmp") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+def _summary(demo: Demo) -> dict[str, Any]:
+    return dict(json.loads(demo.file.read_text()))
+
+
+async def _kill(demo: Demo, name: str) -> None:
+    """Until it is gone: whoever has just reached it would be cut, and would have to try again."""
+    (pid,) = [each["pid"] for each in _summary(demo)["nodes"] if each["name"] == name]
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(_PATIENCE):
+        while session_of(pid):
+            await asyncio.sleep(0.01)
+
+
+async def _again(demo: Demo, pids: Callable[[dict[str, Any]], object]) -> None:
+    """Has what was killed started again, and waits for it."""
+    before = pids(_summary(demo))
+    os.kill(demo.summary["pid"], signal.SIGHUP)
+    async with asyncio.timeout(_PATIENCE):
+        while not demo.file.exists() or pids(_summary(demo)) == before:
+            await asyncio.sleep(0.1)
+
+
+async def test_one_node_is_killed_and_nobody_notices(place: Path) -> None:
+    """A person picks up and logs in, a program enrolls and renews, and of two nodes one is dead in the midst
+    of it; then the database dies, and both come back. At the end nothing is left."""
+    with running(place, *_WORDS) as demo:
+        told = demo.summary
+        assert [each["name"] for each in told["nodes"]] == ["node-1", "node-2"]
+        assert told["database"].startswith("postgresql://")
+        client = _Client(demo, place)
+        client.enroll()
+
+        async with _People(demo, place) as people:
+            user = demo.user("SHINKI01")
+            page = await people.at("pickup").post(
+                "/login", {"user_id": user["user_id"], "password": user["issue_password"]}
+            )
+            assert (page.status, page.path) == (200, "/menu")
+            await _kill(demo, "node-1")
+            typed = {"request_id": user["request_id"], "password": "pw", "confirmation": "pw"}
+            page = await people.at("pickup").post("/certificate", typed | {"form": "standard"})
+            got = await people.at("pickup").get(page.main.all("form")[0].attributes["action"])
+            assert (got.status, got.headers["Content-Type"]) == (200, "application/x-pkcs12")
+            visitor = people.with_certificate(got.body)
+            page = await visitor.post(
+                "/login", {"user_id": user["user_id"], "password": user["login_password"]}
+            )
+            assert page.status == 200
+            client.renew()
+
+            await _again(demo, lambda now: now["nodes"][0]["pid"])
+            await _kill(demo, "node-2")
+            # It shows the same letters, and its clock is the same.
+            inbox = await _reloaded(people.at("mailbox"))
+            assert inbox.status == 200
+            assert f"{user['user_id'].lower()}@example.jp" in inbox.html
+            os.kill(told["database_pid"], signal.SIGKILL)
+            await _again(demo, lambda now: (now["database_pid"], now["nodes"][1]["pid"]))
+            client.renew()
+        assert len(demo.sekisho("node", "list")["nodes"]) == 2
+        assert delivered(Path(told["nodes"][1]["data"]) / "outbox")
+        pids = [each["pid"] for each in (*_summary(demo)["nodes"], _summary(demo)["balancer"])]
+        pids += [_summary(demo)["database_pid"]]
+        os.kill(told["pid"], signal.SIGTERM)
+        async with asyncio.timeout(_PATIENCE):
+            while any(session_of(each) for each in (*pids, told["pid"])):
+                await asyncio.sleep(0.1)
+    assert not _memory_of(told)
+
+
+async def _reloaded(visitor: Visitor) -> Page:
+    """As somebody does it until the balancer has found out who is there again."""
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            with suppress(aiohttp.ClientConnectionError):
+                return await visitor.get("/")
+            await asyncio.sleep(0.2)
+
+
+def _memory_of(told: dict[str, Any]) -> bool:
+    """Whether a segment is left of the server that was killed (`man 5 proc`, sysvipc/shm)."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return any(line.split()[4] == str(told["database_pid"]) for line in lines)
+
+
+class _Client:
+    """The program that is ours."""
+
+    def __init__(self, demo: Demo, place: Path) -> None:
+        self._demo, self._folder = demo, place / "client"
+        (place / "eab.json").write_text(json.dumps({"credentials": demo.credentials("RIYOU001")}))
+        self._file = place / "eab.json"
+
+    def enroll(self) -> None:
+        trust = ("--directory", self._demo.directory, "--ca-file", str(self._demo.ca_file))
+        run(
+            [_CLIENT, "enroll", *trust, "--credentials", self._file, "--dir", self._folder], timeout=_PATIENCE
+        )
+
+    def renew(self) -> None:
+        run([_CLIENT, "renew", "--force", "--dir", self._folder], timeout=_PATIENCE)
+
+
+class _People:
+    """Somebody's browser: each request on a connection of its own, and so at whichever node."""
+
+    def __init__(self, demo: Demo, path: Path) -> None:
+        self._demo, self._path = demo, path
+        self._visitors: dict[str, Visitor] = {}
+
+    async def __aenter__(self) -> _People:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for each in self._visitors.values():
+            await each.session.close()
+
+    def at(self, site: str) -> Visitor:
+        if site not in self._visitors:
+            self._visitors[site] = self._visitor(site, ssl.create_default_context(cafile=self._demo.ca_file))
+        return self._visitors[site]
+
+    def with_certificate(self, p12: bytes) -> Visitor:
+        context = client_context(self._demo.ca_file.read_bytes(), p12, "pw", self._path)
+        self._visitors["service"] = self._visitor("service", context)
+        return self._visitors["service"]
+
+    def _visitor(self, site: str, context: ssl.SSLContext) -> Visitor:
+        connector = aiohttp.TCPConnector(ssl=context, resolver=Here(), force_close=True)
+        return Visitor(
+            aiohttp.ClientSession(connector=connector), self._demo.summary["sites"][site].rstrip("/")
+        )
+
+
+def test_nodes_want_a_server(tmp_path: Path) -> None:
+    """Where no database is named that they could share, and where a plain demo is."""
+    shell = Shell(tmp_path / "data")
+    refused = shell("demo", "--nodes", "2", "--data", str(tmp_path / "data"))
+    assert (refused.code, "--database postgres" in refused.error["message"]) == (1, True)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "demo.json").write_text("{}")
+    refused = shell("demo", *_WORDS, "--data", str(tmp_path / "demo"))
+    assert (refused.code, "--data DIR" in refused.error["message"]) == (1, True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("mine")
+    refused = shell("demo", *_WORDS, "--data", str(tmp_path / "other"))
+    assert (refused.code, "letter.txt" in refused.error["message"]) == (1, True)
+    assert [each.name for each in (tmp_path / "other").iterdir()] == ["letter.txt"]
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the names of Debian's packages."""
+    monkeypatch.setattr(parts, "_PROGRAMS", tmp_path)
+    refused = Shell(tmp_path / "data")("demo", *_WORDS, "--data", str(tmp_path / "data"))
+    assert (refused.code, refused.error["message"].endswith("apt install postgresql")) == (1, True)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
+def test_a_directory_that_the_server_s_user_cannot_get_to(place: Path) -> None:
+    """Is refused with what to do, and nothing stays."""
+    (place / "closed").mkdir(mode=0o700)
+    refused = Shell(place)("demo", *_WORDS, "--data", str(place / "closed" / "data"))
+    assert (refused.code, "name one with --data DIR" in refused.error["message"]) == (1, True)
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(place) not in shown
