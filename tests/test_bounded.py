@@ -11,7 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Not the programs that measure, or go on until they are told.
-FILES = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.parent.name not in ("bench", "soak")]
+FILES = [
+    path
+    for path in sorted((ROOT / "tests").rglob("*.py"))
+    if path.parent.name not in ("bench", "soak", "chaos")
+]
 #: Calls that say what time it is, or end what takes too long.
 _CLOCKS = frozenset({"monotonic", "perf_counter", "time", "timeout", "timeout_at", "wait_for", "wait"})
 #: What a loop does that sends until its peer closes: that is no waiting.
