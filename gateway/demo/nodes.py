@@ -183,7 +183,7 @@ async def _demo(
                 for part in running.parts.values():
                     if not part.lives():
                         part.start()
-                await _answering(running, stop)
+                await _answering(running, stop, again=True)
                 told |= _told(running)
                 write_summary(summary, told)
                 for line in parts_lines(told, os.getpid()):
@@ -227,11 +227,11 @@ async def _start(running: _Demo, reserved: list[socket.socket], stop: asyncio.Ev
     await _answering(running, stop)
 
 
-async def _answering(running: _Demo, stop: asyncio.Event) -> None:
+async def _answering(running: _Demo, stop: asyncio.Event, *, again: bool = False) -> None:
     """Returns when every part does, or somebody stops us."""
-    await running.parts["postgresql"].until(running.cluster.answers, stop)
+    await running.parts["postgresql"].until(running.cluster.answers, stop, again=again)
     for node in running.nodes:
-        await running.parts[node.name].until(partial(_healthy, node.at.internal), stop)
+        await running.parts[node.name].until(partial(_healthy, node.at.internal), stop, again=again)
     # Its checks have found out by then that nodes are there.
     await running.parts["haproxy"].until(partial(_lets_through, running.plain), stop)
 

@@ -31,6 +31,8 @@ BALANCER = "127.0.0.2"
 _PROGRAMS = Path("/usr/lib/postgresql")
 # Seconds until something that was started has to answer, and until it is killed after it was told to end.
 _PATIENCE, _ENDS = 60.0, 10.0
+# Between two starts of what was killed.
+_AGAIN = 0.3
 
 
 @dataclass
@@ -82,12 +84,16 @@ class Part:
             os.killpg(self.pid, signal.SIGKILL)
         self.running.wait()
 
-    async def until(self, answers: Callable[[], bool], stop: asyncio.Event) -> None:
+    async def until(self, answers: Callable[[], bool], stop: asyncio.Event, *, again: bool = False) -> None:
         """Waits, beside the loop, until it answers, or ``stop``. ConfigError with the end of its log if it
-        has ended, or does not."""
+        has ended, or does not. ``again``: it was killed, and is started until it stays: what it had started
+        itself may be there for a moment yet."""
         end = time.monotonic() + _PATIENCE
         while not stop.is_set() and not await asyncio.to_thread(answers):
-            if not self.lives() or time.monotonic() > end:
+            if again and not self.lives() and time.monotonic() < end:
+                await asyncio.sleep(_AGAIN)
+                self.start()
+            elif not self.lives() or time.monotonic() > end:
                 said = self.log.read_text(errors="replace").strip().splitlines()[-3:]
                 raise ConfigError(
                     f"{self.name} {'does not answer' if self.lives() else 'has ended'}: {' / '.join(said)}; "
