@@ -237,6 +237,14 @@ def begin(folder: Path, ca_id: str, after: Mark = BEGINNING, node: str = "") -> 
     _begin(folder, ca_id, after, node)
 
 
+def pass_on(folder: Path, node: str) -> None:
+    """Has another node go on with a journal, or the only one ("") of a database that is a file: what comes is
+    behind what is there. Done again it does nothing. Nobody may be writing to it."""
+    tail = tail_of(folder)
+    if tail is not None and tail.node != node:
+        _begin(folder, tail.ca, tail.mark, node)
+
+
 def line_of(number: int, after: int, at: int, previous: str, notes: Sequence[Note]) -> tuple[bytes, str]:
     """A line and its hash, SHA-256 of what stands before it in the line."""
     body = _encode({"n": number, "after": after, "at": at, "prev": previous, "notes": notes}).encode()

@@ -159,12 +159,16 @@ _JOURNALS = """
         behind INTEGER NOT NULL
     )
 """
-# Which CA's it is: SHA-256 of the root's certificate, and what the CA's directories know it by.
+# Which CA's it is: SHA-256 of the root's certificate, and what the CA's directories know it by. `copied`: all
+# of another one is in it, and no directory knows of it yet; `left`: all of it was copied, and it is served no
+# more. `other`: the identifier of the one that it was copied from, or to.
 _OWNER = """
     CREATE TABLE belongs_to (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         ca TEXT NOT NULL,
-        identifier TEXT NOT NULL
+        identifier TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'used' CHECK (state IN ('used', 'copied', 'left')),
+        other TEXT NOT NULL DEFAULT ''
     )
 """
 # Periods whose keys are in files (ca.epochs), by the names of those. `used_at`: every node has had the time

@@ -23,17 +23,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ca.errors import ConfigError
+from ca.files import sync_directory
 from ca.storage import (
     CACHE_MIB,
+    Filling,
     Gathered,
     Gathering,
     Note,
     Recorder,
+    Reference,
     Row,
     Schema,
+    Shape,
     StorageClosed,
     StorageError,
     StorageTrouble,
+    Table,
     Transaction,
     UniqueViolation,
     Values,
@@ -196,6 +201,189 @@ def migrations_of(path: Path) -> list[tuple[str, str]]:
         raise _ours(error) from error
     finally:
         conn.close()
+
+
+# -- as a whole ----------------------------------------------------------------------------------------
+
+# What of a file is looked at by itself; the rest is in the text by which the table was made.
+_OURS = "name NOT LIKE 'sqlite!_%' ESCAPE '!' AND tbl_name NOT LIKE '!_sqlite!_%' ESCAPE '!'"
+# Troubles that the engine is asked for at most.
+_TOLD = 20
+_TAKEN = "SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'"
+
+
+def layout(schemas: Sequence[Schema]) -> tuple[Table, ...]:
+    """The tables of schemas, each behind those that it refers to."""
+    with _in_memory(schemas) as db:
+        named = db.rows(f"SELECT name FROM sqlite_schema WHERE type = 'table' AND {_OURS} ORDER BY rootpage")
+        return tuple(_table(db, row[0]) for row in named)
+
+
+@contextmanager
+def _in_memory(schemas: Sequence[Schema]) -> Iterator[_Reader]:
+    conn = sqlite3.connect(":memory:", isolation_level=None)
+    conn.row_factory = sqlite3.Row
+    try:
+        for schema in schemas:
+            for step in schema.steps:
+                for statement in step.statements:
+                    conn.execute(in_sqlite(statement))
+        yield _Reader(conn)
+    finally:
+        conn.close()
+
+
+def _table(db: Transaction, name: str) -> Table:
+    columns = db.rows("SELECT name, type, pk FROM pragma_table_info(:name) ORDER BY cid", {"name": name})
+    key = tuple(row[0] for row in sorted((row for row in columns if row[2]), key=lambda row: row[2]))
+    refers = db.rows('SELECT "from", "table", "to" FROM pragma_foreign_key_list(:name)', {"name": name})
+    without = db.one(
+        "SELECT wr FROM pragma_table_list WHERE name = :name AND schema = 'main'", {"name": name}
+    )
+    assert without is not None
+    return Table(
+        name,
+        tuple(row[0] for row in columns),
+        key,
+        tuple(Reference(*row) for row in refers),
+        "" if without[0] else key[0],
+    )
+
+
+def _shape(db: Transaction) -> Shape:
+    found: dict[str, dict[str, str]] = {}
+    for kind, name, table, text in db.rows(
+        f"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE {_OURS} ORDER BY name"
+    ):
+        parts = found.setdefault(table, {})
+        if kind != "table":
+            parts[f"{kind} {name}"] = _normal(text or "")
+            continue
+        parts["definition"] = _normal(text)
+        for row in db.rows(
+            'SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(:name)', {"name": name}
+        ):
+            said = (row[1], "NOT NULL" if row[2] else "", f"DEFAULT {row[3]}" if row[3] is not None else "")
+            parts[f"column {row[0]}"] = " ".join(each for each in said if each)
+    return found
+
+
+def _normal(text: str) -> str:
+    """A statement without comments, and with single spaces where there must be one."""
+    bare = " ".join(re.sub(r"--[^\n]*", " ", text).split())
+    return re.sub(r"\s*([(),])\s*", r"\1", bare)
+
+
+class _Filling(_Reader):
+    """A file that nobody else knows of yet."""
+
+    __slots__ = ()
+
+    def clear(self, tables: Sequence[str], /) -> None:
+        for table in tables:
+            self.execute(f"DELETE FROM {table}")
+
+    def put(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], /) -> None:
+        marks = ", ".join("?" * len(columns))
+        try:
+            self.conn.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+
+    def go_on(self, table: str, column: str, /) -> None:
+        """It does: the next number is one more than the highest."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A file as a whole (`ca.storage.Whole`)."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        with _told(self.path), SqliteSource(self.path).snapshot() as db:
+            yield db
+
+    @contextmanager
+    def held(self, tables: Sequence[Table]) -> Iterator[Transaction]:
+        with _told(self.path):
+            conn = _connect(self.path)
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+                yield _Reader(conn)
+                conn.execute("COMMIT")
+            finally:
+                conn.close()
+
+    @contextmanager
+    def filling(self, schemas: Sequence[Schema]) -> Iterator[Filling]:
+        draft = self.path.with_name(f".{self.path.name}.copying")
+        draft.unlink(missing_ok=True)
+        try:
+            with _told(self.path):
+                _migrate(draft, schemas)
+                conn = _connect(draft)
+                try:
+                    # Who finds half of it begins anew: it needs no journal of its own.
+                    conn.execute("PRAGMA journal_mode = OFF")
+                    conn.execute("PRAGMA synchronous = OFF")
+                    conn.execute("BEGIN IMMEDIATE")
+                    yield _Filling(conn)
+                    conn.execute("COMMIT")
+                finally:
+                    conn.close()
+            written = os.open(draft, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.fsync(written)
+            finally:
+                os.close(written)
+            draft.replace(self.path)
+            sync_directory(self.path.parent)
+        finally:
+            for end in ("", "-wal", "-shm", ".lock"):
+                draft.with_name(draft.name + end).unlink(missing_ok=True)
+
+    def shape(self, db: Transaction) -> Shape:
+        return _shape(db)
+
+    def made_shape(self, schemas: Sequence[Schema]) -> Shape:
+        with _in_memory(schemas) as db:
+            return _shape(db)
+
+    def steps(self, db: Transaction) -> frozenset[tuple[str, str]]:
+        if db.one(_TAKEN) is None:
+            return frozenset()
+        return frozenset((row[0], row[1]) for row in db.rows(_STEPS))
+
+    def damage(self, db: Transaction) -> Sequence[str]:
+        found = [str(row[0]) for row in db.rows(f"PRAGMA integrity_check({_TOLD})")]
+        return [] if found == ["ok"] else found
+
+    def numbering(self, db: Transaction, table: str, column: str) -> int | None:
+        return None
+
+    def others(self, db: Transaction) -> Sequence[str]:
+        return ()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What is wrong with the file is the operator's to mend."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        found = _ours(error)
+        if not isinstance(found, StorageTrouble):
+            raise found from error
+        raise ConfigError(f"{path} {found.trouble}") from error
 
 
 class Database:
@@ -502,7 +690,7 @@ def _migrate(path: Path, schemas: Sequence[Schema]) -> None:
 def _is_level(conn: sqlite3.Connection, schemas: Sequence[Schema]) -> bool:
     """Whether each step has been taken. sqlite-utils would say the same, but to load it costs every command
     and every start a twentieth of a second of a core."""
-    if conn.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone() is None:
+    if conn.execute(_TAKEN).fetchone() is None:
         return False
     taken = set(conn.execute(_STEPS))
     return all((schema.room, step.name) in taken for schema in schemas for step in schema.steps)

@@ -241,6 +241,98 @@ class Schema:
     steps: tuple[Step, ...]
 
 
+#: What a database's tables are: table -> what of it (``column serial``, ``index certificates_held``) -> how
+#: the engine says that. Of two that are alike no word differs.
+Shape = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column whose values are another table's."""
+
+    column: str
+    table: str
+    to: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as its schema has it. ``key``: the columns that name a row, in their order; ``identity``: the
+    one that the database numbers, or ""."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    references: tuple[Reference, ...]
+    identity: str
+
+
+class Filling(Transaction, Protocol):
+    """A database that is being filled: nothing of it is there for anybody else before all of it is."""
+
+    def clear(self, tables: Sequence[str], /) -> None:
+        """Takes every row of these tables away."""
+
+    def put(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], /) -> None:
+        """Adds rows as they are, numbers included."""
+
+    def go_on(self, table: str, column: str, /) -> None:
+        """Has the database number that column on from the highest that is there."""
+
+
+class Whole(Protocol):
+    """A database as a whole, for whoever compares or copies all of it: nobody opens it for work by this."""
+
+    @property
+    def name(self) -> str:
+        """As operators know it; says no password."""
+
+    def exists(self) -> bool:
+        """Whether it has tables. ConfigError where nobody can tell."""
+
+    def snapshot(self) -> AbstractContextManager[Transaction]:
+        """As it is at one moment, whoever writes to it meanwhile."""
+
+    def held(self, tables: Sequence[Table]) -> AbstractContextManager[Transaction]:
+        """Nobody else writes to it until the block has ended; what the block writes is committed by its end,
+        unless that is an exception."""
+
+    def filling(self, schemas: Sequence[Schema]) -> AbstractContextManager[Filling]:
+        """The same of one that is new, or has been filled before: its tables are made first. Committed, as a
+        whole, by the end of the block. ConfigError for one that is newer than the schemas."""
+
+    def shape(self, db: Transaction) -> Shape:
+        """Its tables as they are."""
+
+    def made_shape(self, schemas: Sequence[Schema]) -> Shape:
+        """How they would be if they were made now."""
+
+    def steps(self, db: Transaction) -> frozenset[tuple[str, str]]:
+        """The steps that it has taken: room and name of each."""
+
+    def damage(self, db: Transaction) -> Sequence[str]:
+        """What the engine itself finds wrong, where it can be asked."""
+
+    def numbering(self, db: Transaction, table: str, column: str) -> int | None:
+        """The last number that it has given to that column; None where it goes by the rows alone."""
+
+    def others(self, db: Transaction) -> Sequence[str]:
+        """Who else is connected to it, where a server can tell."""
+
+
+def newer_than(schemas: Iterable[Schema], taken: Iterable[tuple[str, str]]) -> str:
+    """What is to be said of a database that has taken steps which these schemas do not have; "" for any
+    other. Rooms that they do not have are another's."""
+    known = {(schema.room, step.name) for schema in schemas for step in schema.steps}
+    rooms = {room for room, _ in known}
+    steps = ", ".join(f"{room}: {name}" for room, name in sorted(set(taken) - known) if room in rooms)
+    if not steps:
+        return ""
+    return (
+        f"the database has been used by a newer sekisho ({steps}); run that one, or: pip install -U sekisho"
+    )
+
+
 class StorageError(Exception):
     """A statement failed; unless it is of a kind below the fault is ours. ``name``: in the engine's words,
     without anything that the statement said."""

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from cryptography import x509
@@ -475,14 +475,42 @@ def leave_lead(db: Transaction, term: int) -> None:
         db.execute("UPDATE lead SET node = '' WHERE term = :term", {"term": term})
 
 
-def owner(db: Transaction) -> tuple[str, str] | None:
-    """Whose database it is: the CA (SHA-256 of its root's certificate, hex), and an identifier of its own;
-    None for a new one."""
-    row = db.one("SELECT ca, identifier FROM belongs_to")
-    return None if row is None else (str(row[0]), str(row[1]))
+@dataclass(frozen=True)
+class Owner:
+    """Whose a database is: ``ca``, SHA-256 of the root's certificate, hex; ``identifier``: of its own.
+    ``state``: "used", "copied" (all of ``other`` is in it, and nobody may serve it yet) or "left" (all of it
+    is in ``other``, and nobody may serve it any more)."""
+
+    ca: str
+    identifier: str
+    state: str = "used"
+    other: str = ""
 
 
-def claim(db: Transaction, ca_id: str, identifier: str) -> tuple[str, str]:
+def owner(db: Transaction) -> Owner | None:
+    """Whose database it is; None for a new one."""
+    row = db.one("SELECT ca, identifier, state, other FROM belongs_to")
+    return None if row is None else Owner(*map(str, row))
+
+
+def own(db: Transaction, new: Owner) -> None:
+    """Records whose it is, whatever stood there."""
+    db.execute(
+        "INSERT INTO belongs_to (id, ca, identifier, state, other)"
+        " VALUES (1, :ca, :identifier, :state, :other) ON CONFLICT (id) DO UPDATE"
+        " SET ca = excluded.ca, identifier = excluded.identifier, state = excluded.state,"
+        " other = excluded.other",
+        asdict(new),
+    )
+
+
+def place_node(db: Transaction, node: str, name: str, number: int, digest: str) -> None:
+    """Records a node, and up to which line of its journal this database goes."""
+    values = {"node": node, "name": name, "number": number, "hash": digest, "behind": 0}
+    db.execute(inserting("journal_marks", values), values)
+
+
+def claim(db: Transaction, ca_id: str, identifier: str) -> Owner:
     """A new database is this CA's from now on, and known by the identifier; returns whose it is."""
     db.execute(
         "INSERT INTO belongs_to (id, ca, identifier) VALUES (1, :ca, :identifier)"

@@ -79,6 +79,14 @@ def take_lead(directory: Path) -> Lock | None:
     return take(directory / _LEAD)
 
 
+def hold(directory: Path) -> Lock | None:
+    """Keeps everybody from serving the directory meanwhile; None if somebody does."""
+    lock = take(directory / _PID)
+    if lock is not None:
+        (directory / _PID).write_text("")
+    return lock
+
+
 def claim(directory: Path) -> Lock:
     """Makes this process the one that serves the directory. ConfigError if another one does.
 
@@ -86,6 +94,10 @@ def claim(directory: Path) -> Lock:
     """
     path = directory / _PID
     lock = take(path)
+    if lock is None and _number(path) is None:
+        raise ConfigError(
+            f"a command has {directory.parent} for itself (sekisho db copy); wait until it has ended"
+        )
     if lock is None:
         raise ConfigError(
             f"sekisho serve runs on {directory.parent} already, as process {_number(path)}; "

@@ -17,7 +17,8 @@ from ca.errors import ConfigError
 from ca.files import Snapshot, sync_directory, write_private
 from ca.journal import Journal
 from ca.sealing import read_line
-from ca.storage import CACHE_MIB, Schema, Storage, Transaction
+from ca.storage import CACHE_MIB, Schema, Storage, Transaction, Whole
+from ca.store import Owner
 from gateway.serving.config import read_database
 from gateway.serving.settings.running import Storage as Settings
 from gateway.serving.standing import NODE, Belonging, belonging
@@ -112,6 +113,24 @@ def be_node(data: Path, kept: Path) -> None:
     _remembered(data, Belonging(tail.node, ""))
 
 
+def whole_of(server: Server) -> Whole:
+    """A database on a server as a whole. ConfigError where the engine for it is not installed."""
+    try:
+        from ca import postgresql
+    except ImportError as error:
+        raise _not_installed(error) from None
+    return postgresql.Whole(server)
+
+
+def be_of(data: Path, new: Belonging | None) -> None:
+    """From now on a directory belongs to a database on a server; None: it has its own."""
+    if new is not None:
+        write_private(data / NODE, _told(new))
+        return
+    (data / NODE).unlink(missing_ok=True)
+    sync_directory(data)
+
+
 def is_made(data: Path, settings: Settings) -> bool:
     """Whether anybody has opened this directory's database before."""
     return (data / (NODE if settings.url else DATABASE)).exists()
@@ -123,11 +142,15 @@ def _engine(
     try:
         from ca import postgresql
     except ImportError as error:
-        raise ConfigError(
-            f"database.url names a PostgreSQL server, and {error.name} is not installed: pip install "
-            "'sekisho[postgres]'"
-        ) from None
+        raise _not_installed(error) from None
     return postgresql.Database(server, folder, schemas, journal=kept, made=made)
+
+
+def _not_installed(error: ImportError) -> ConfigError:
+    return ConfigError(
+        f"the database is on a PostgreSQL server, and {error.name} is not installed: pip install "
+        "'sekisho[postgres]'"
+    )
 
 
 def _known(data: Path, settings: Settings) -> Belonging | None:
@@ -145,7 +168,8 @@ def _known(data: Path, settings: Settings) -> Belonging | None:
         if tail is not None and tail.mark.number:
             raise ConfigError(
                 f"{data} has a register of its own, {DATABASE}, and one on a server would know nothing of "
-                "what was issued: write '' into database.url, or begin anew: sekisho init --data DIR"
+                "what was issued: write '' into database.url, then: sekisho db copy --to URL; or begin anew: "
+                "sekisho init --data DIR"
             )
         known = _remembered(data, Belonging(secrets.token_hex(16), ""))
     return known
@@ -174,11 +198,16 @@ def _told(known: Belonging) -> bytes:
 def _claim(data: Path, database: Storage, ca_id: str, known: Belonging | None) -> None:
     """A new one is this CA's from now on, and both remember the other."""
     found = database.read_now(ca.store.owner)
+    if found is None and known is not None and known.database:
+        raise ConfigError(
+            f"database.url leads to an empty database, and {data} belongs to one that is not "
+            f"({data / NODE}): put the right one back, or correct the address"
+        )
     if found is None:
         identifier = secrets.token_hex(16)
         found = database.write_now(lambda db: ca.store.claim(db, ca_id, identifier))
     _is_ours(found, ca_id)
-    if known is None or known.database == found[1]:
+    if known is None or known.database == found.identifier:
         return
     if known.database:
         raise ConfigError(
@@ -190,7 +219,7 @@ def _claim(data: Path, database: Storage, ca_id: str, known: Belonging | None) -
         ca.store.name_node(db, known.node, platform.node())
 
     database.write_now(named)
-    write_private(data / NODE, _told(replace(known, database=found[1])))
+    write_private(data / NODE, _told(replace(known, database=found.identifier)))
 
 
 def _check(database: Storage, ca_id: str, url: str) -> None:
@@ -201,9 +230,21 @@ def _check(database: Storage, ca_id: str, url: str) -> None:
         raise ConfigError("the database is empty, and nobody's yet: start the gateway first: sekisho serve")
 
 
-def _is_ours(found: tuple[str, str], ca_id: str) -> None:
-    if found[0] != ca_id:
+def _is_ours(found: Owner, ca_id: str) -> None:
+    if found.ca != ca_id:
         raise ConfigError(
-            f"the database is another CA's (its root is {found[0][:16]}, ours {ca_id[:16]}): put the right "
+            f"the database is another CA's (its root is {found.ca[:16]}, ours {ca_id[:16]}): put the right "
             "one back, or correct database.url"
         )
+    if found.state in _COPIES:
+        raise ConfigError(_COPIES[found.state])
+
+
+# How a database is that nobody may serve -> what to do.
+_COPIES = {
+    "copied": "the database is a copy that was not finished: type the same sekisho db copy again, which "
+    "finishes it; or go on with the one that it was made from, if that is served",
+    "left": "the database was copied by sekisho db copy, and is served no more: write into database.url "
+    "where it is now ('' for the file in the directory); if it was not told, type the same sekisho db copy "
+    "again",
+}

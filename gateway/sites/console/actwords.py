@@ -179,6 +179,7 @@ ACTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "clock.confirmed": (("サーバーの時計を確認", "The clock confirmed"), "plain"),
         "gateway.reload": (("設定を再読み込み", "Settings reloaded"), "plain"),
         "gateway.reload_failed": (("設定の再読み込みに失敗", "Reload refused"), "bad"),
+        "database.copied": (("データベースの移行を開始", "Copying of the database begun"), "warn"),
         "node.removed": (("サーバー（ノード）を除外", "Server (node) removed"), "warn"),
         "backup.made": (("バックアップを作成", "Backup made"), "good"),
         "backup.failed": (("バックアップに失敗", "Backup failed"), "bad"),
