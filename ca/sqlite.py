@@ -245,6 +245,7 @@ def _table(db: Transaction, name: str) -> Table:
         name,
         tuple(row[0] for row in columns),
         key,
+        tuple(row[0] for row in columns if row[1] in ("TEXT", "BLOB")),
         tuple(Reference(*row) for row in refers),
         "" if without[0] else key[0],
     )

@@ -257,12 +257,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as its schema has it. ``key``: the columns that name a row, in their order; ``identity``: the
-    one that the database numbers, or ""."""
+    """A table as its schema has it. ``key``: the columns that name a row, in their order; ``long``: those
+    that have text or octets, of whatever length; ``identity``: the one that the database numbers, or ""."""
 
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
+    long: tuple[str, ...]
     references: tuple[Reference, ...]
     identity: str
 

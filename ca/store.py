@@ -272,6 +272,32 @@ def changed_since(db: Transaction, number: int, limit: int = 1000) -> list[Chang
     return [Change(*row) for row in rows]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A certificate and what the index says of it, for whoever compares the two. ``template``: JSON of its
+    reservation."""
+
+    number: int
+    serial: str
+    issuer_id: str
+    not_before_at: int
+    not_after_at: int
+    spki_sha256: str
+    fingerprint: str | None
+    der: bytes | None
+    template: str
+
+
+def kept_page(db: Transaction, after: int, limit: int) -> list[Kept]:
+    """So many rows behind a number, in their order, whatever their state."""
+    rows = db.rows(
+        "SELECT number, serial, issuer_id, not_before_at, not_after_at, spki_sha256, fingerprint, der,"
+        f" template FROM certificates WHERE number > :after ORDER BY number LIMIT :limit{LOOK}",
+        {"after": after, "limit": limit},
+    )
+    return [Kept(*row) for row in rows]
+
+
 def last_change(db: Transaction) -> int:
     """The highest number of a change so far; 0 if none."""
     row = db.one(

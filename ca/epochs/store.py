@@ -165,6 +165,18 @@ def any_under(db: Transaction, place: Place, name: bytes) -> bool:
     return found is not None
 
 
+def astray(db: Transaction, place: Place, most: int) -> list[str]:
+    """Records of a place that are sealed under no epoch that is open: nothing opens them, or nothing will."""
+    found = db.rows(
+        f"SELECT one.{place.record} FROM {place.table} AS one WHERE one.{place.column} IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM epochs WHERE epochs.retired_at IS NULL"
+        f" AND substr(one.{place.column}, {len(_VERSION) + 1}, {NAME_BYTES}) = epochs.name)"
+        f" ORDER BY one.{place.record} LIMIT :most{LOOK}",
+        {"most": most},
+    )
+    return [str(row[0]) for row in found]
+
+
 def sealed_in(db: Transaction, place: Place, record: str | int) -> bytes | None:
     """What a record's place has."""
     row = db.one(

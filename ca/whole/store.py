@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from ca.storage import LOOK, Reference, Row, Table, Transaction
 
-# Of a page: characters and octets that it has about, and rows at most. A row is as long as it is.
-_PAGE = 1 << 20
+# Characters and octets of a page, or one row that has more, and rows at most.
+_LONGEST = 1 << 20
 _MOST = 1_000
-_FIRST = 16
 
 
-def pages(db: Transaction, table: Table, columns: Sequence[str] = ()) -> Iterator[Sequence[Row]]:
-    """All rows, by the table's key, so many at a time that a page has about a mebibyte. ``columns``: of them;
-    all in the schema's order."""
-    named, key = ", ".join(columns or table.columns), ", ".join(table.key)
-    places = [(columns or table.columns).index(name) for name in table.key]
+def pages(db: Transaction, table: Table) -> Iterator[Sequence[Row]]:
+    """All rows in the order of the key, so many at a time as have a mebibyte: whoever reads them needs no
+    more memory for a table of whatever length."""
+    named, key = ", ".join(table.columns), ", ".join(table.key)
     marks = ", ".join(f":k{number}" for number in range(len(table.key)))
-    behind, values, limit, longest = "", dict[str, Any](), _FIRST, 1
-    while page := db.rows(
-        f"SELECT {named} FROM {table.name}{behind} ORDER BY {key} LIMIT :limit{LOOK}",
-        {**values, "limit": limit},
+    size = " + ".join(f"coalesce(length({name}), 0)" for name in table.long) or "0"
+    behind, values = "", dict[str, Any]()
+    while sizes := db.rows(
+        f"SELECT {size} AS size FROM {table.name}{behind} ORDER BY {key} LIMIT :limit{LOOK}",
+        {**values, "limit": _MOST},
     ):
+        lengths = accumulate(int(row[0]) for row in sizes)
+        limit = max(1, sum(length <= _LONGEST for length in lengths))
+        page = db.rows(
+            f"SELECT {named} FROM {table.name}{behind} ORDER BY {key} LIMIT :limit{LOOK}",
+            {**values, "limit": limit},
+        )
         yield page
-        longest = max(longest, max(map(_size, page)))
-        limit = max(1, min(_MOST, 4 * limit, _PAGE // longest))
         behind = f" WHERE ({key}) > ({marks})"
-        values = {f"k{number}": page[-1][place] for number, place in enumerate(places)}
+        values = {f"k{number}": page[-1][name] for number, name in enumerate(table.key)}
 
 
 def is_empty(db: Transaction, table: Table) -> bool:
@@ -53,7 +57,3 @@ def astray(db: Transaction, table: Table, reference: Reference, most: int) -> Se
         f" ORDER BY {named} LIMIT :most{LOOK}",
         {"most": most},
     )
-
-
-def _size(row: Row) -> int:
-    return sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)

@@ -12,7 +12,7 @@ from ca.errors import ConfigError
 from gateway.cli.caller import actor
 from gateway.cli.frame import Answer, answer, both, command, listing
 from gateway.cli.root import GROUPS
-from gateway.serving import copying
+from gateway.serving import checking, copying
 from gateway.serving.config import FILE_NAME
 from gateway.serving.copying import Copied
 from gateway.serving.database import DATABASE
@@ -59,6 +59,20 @@ def _copy(data: Path, to: str | None, source: str | None) -> Answer:
     }
     shown = both(table, answer({}, f"{began}: {rows:,} rows, {done.source} -> {done.target}.", *lines))
     return replace(shown, value=value)
+
+
+@command(_DB, "check")
+def _check(data: Path) -> Answer:
+    """Compare the tables with what this version makes, and what is in them with itself, journal and keys.
+
+    On either engine, in one snapshot, while the gateway serves or not; needs no passphrase, writes
+    nothing. Each finding is a line that ends with what to type. Exits with 1 if there is one.
+    """
+    found = list(checking.troubles(data))
+    value = {"ok": not found, "troubles": [asdict(each) for each in found]}
+    if not found:
+        return answer(value, "The database is sound.")
+    return answer(value, *(f"{each.check}: {each.what}; {each.hint}" for each in found), failed=True)
 
 
 def _on_server(data: Path, url: str) -> list[str]:

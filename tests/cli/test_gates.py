@@ -157,9 +157,9 @@ BY_PASSPHRASE = {
 #: What needs the data directory's files or a passphrase by itself: whoever has the machine has these.
 BY_FILES = {
     "backup", "ca accept", "ca add", "ca part", "ca request", "ca stop", "ceremony crl", "ceremony reshare",
-    "ceremony root", "ceremony show", "ceremony sign", "cps", "demo", "drill", "init", "node join",
-    "node remove", "passphrase change", "profile list", "profile show", "reload", "restore backup",
-    "restore key", "restore replay", "serve", "signer", "version",
+    "ceremony root", "ceremony show", "ceremony sign", "cps", "db check", "db copy", "demo", "drill", "init",
+    "node join", "node remove", "passphrase change", "profile list", "profile show", "reload",
+    "restore backup", "restore key", "restore replay", "serve", "signer", "version",
 }  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def test_both_remember_each_other(directory):
         with closing(database):
             assert compare(one.path, kept, database) == "level"
             known = belonging(one.path)
-            assert database.read_now(ca.store.owner) == (kept.ca, known.database)
+            assert database.read_now(ca.store.owner) == ca.store.Owner(kept.ca, known.database)
             assert [each.node_id for each in database.read_now(ca.store.nodes)] == [known.node]
             assert kept.node == known.node
     assert (one.path / NODE).stat().st_mode & 0o777 == 0o600
@@ -99,10 +99,17 @@ def test_another_ca_s_database_is_refused(directory):
 
 
 def test_another_database_of_the_same_ca_is_refused(directory, tmp_path):
-    """As when somebody has made an empty one in its place: nothing that was issued is in there."""
+    """As when somebody has made an empty one in its place: nothing that was issued is in there. It stays
+    nobody's; one that is the CA's by now is refused as well."""
     one = directory("one")
     one.open()[0].close()
     moved = replace(one, settings=Settings(url=databases.url_of(tmp_path / "elsewhere")))
+    for _ in range(2):
+        with pytest.raises(
+            ConfigError, match=r"leads to an empty database, and .* belongs to one that is not"
+        ):
+            moved.open()
+    replace(directory("two"), settings=moved.settings).open()[0].close()
     with pytest.raises(ConfigError, match=r"another database than the one that .* belongs to"):
         moved.open()
     with pytest.raises(ConfigError, match="belongs to a database on a server"):
