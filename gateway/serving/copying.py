@@ -38,9 +38,10 @@ from gateway.serving.deployment import SCHEMAS, clock_of
 from gateway.serving.standing import Belonging, belonging, compare, journal_of
 
 #: Tables whose rows are a database's own, or its nodes'.
-OWN = frozenset({"belongs_to", "journal_marks", "lead", "epoch_asks", "crl_pieces"})
+OWN = frozenset({"belongs_to", "journal_marks", "lead", "lead_beats", "epoch_asks", "crl_pieces"})
 # Those that have rows as soon as they are made.
-_SEEDED = frozenset({"counters", "lead"})
+_LEAD = frozenset({"lead", "lead_beats"})
+_SEEDED = _LEAD | {"counters"}
 # Seconds in which a connection that was just let go of is gone.
 _GONE = 3.0
 
@@ -311,7 +312,7 @@ def _filled(
         found = ca.store.owner(new)
         if found is not None and found != there:
             raise _not_empty(way, "somebody has taken it meanwhile")
-        new.clear([each.name for each in tables if each.name != "lead"])
+        new.clear([each.name for each in tables if each.name not in _LEAD])
         read = list(whole.copied(old, new, [each for each in tables if each.name not in OWN]))
         _check_same(way, read, new, tables)
         ca.store.own(new, own)
