@@ -222,7 +222,7 @@ def _owner_of(way: _Way, tables: Sequence[Table]) -> Owner | None:
         if strange := sorted(there - way.target.made_shape(SCHEMAS).keys()):
             raise ConfigError(
                 f"{name} has tables that are none of ours ({', '.join(strange[:5])}): name a database of its "
-                "own: createdb NAME --owner sekisho --encoding UTF8 --template template0"
+                "own: createdb, as docs/operations/postgresql.md says"
             )
         if there and (newer := newer_than(SCHEMAS, way.target.steps(db))):
             raise ConfigError(f"{name}: {newer}")
@@ -240,7 +240,7 @@ def _not_empty(way: _Way, what: str) -> ConfigError:
     if way.to_server:
         return ConfigError(
             f"{way.target.name} is not empty ({what}): name another database, or make it anew, if nobody "
-            f"needs it: dropdb NAME; createdb NAME --owner sekisho --encoding UTF8 --template template0"
+            "needs it: dropdb, then createdb, as docs/operations/postgresql.md says"
         )
     return ConfigError(
         f"{way.target.name} is there ({what}): put it aside first, if nobody needs it: "

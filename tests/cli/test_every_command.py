@@ -154,7 +154,6 @@ DAY = (
         "backup.made",
     ),
     Row("drill", "drill.done"),
-    Row("db check"),
     Row("reference show {reference}"),
     Row("report issuance"),
     Row("export report-failures", "export.ended"),
@@ -200,6 +199,7 @@ APART = {
     **dict.fromkeys(
         ("node join", "node list", "node remove"), "of a database on a server: tests/cli/test_nodes.py"
     ),
+    "db check": "it writes nothing; what it finds: tests/gateway/test_checking.py",
     "db copy": "it takes a server: tests/gateway/test_copying.py",
     "template test": "it goes to an operator's own address: tests/cli/test_templates.py",
     **dict.fromkeys(
