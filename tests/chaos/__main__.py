@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,8 @@ def main() -> int:
     parser.add_argument("--plant", choices=PLANTS, help="break this at the end: a check has to find it")
     parser.add_argument("--keep", action="store_true", help="leave logs and data where they are")
     options = parser.parse_args()
+    # What was begun is ended, and what was mounted is taken away, by whatever it is stopped.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
     # PostgreSQL's user has to get there, and the paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))

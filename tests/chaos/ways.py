@@ -58,7 +58,7 @@ class _Way:
             finally:
                 self.open_ones.discard(far_writer)
                 far_writer.transport.abort()
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # the second at the end of all ways
             pass
         finally:
             self.open_ones.discard(writer)
