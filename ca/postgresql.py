@@ -10,6 +10,7 @@ writes is READ COMMITTED, holds what it reads (``ca/dialect.py``), and runs agai
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import re
 import ssl
@@ -57,8 +58,9 @@ _NAME = "sekisho"
 # How often a transaction that gave way in a conflict is begun anew, and the first pause between, in seconds.
 _TRIES = 12
 _PAUSE = 0.002
-# Seconds between two looks whether others have committed.
-_LOOK = 0.5
+# Seconds between two looks whether others have committed, until one has to be answered, and without an answer
+# until the server is away: nobody waits for it then, and what was known of it is known no more.
+_LOOK, _ANSWERS, AWAY = 0.5, 1.0, 2.0
 
 # A commit that came to nothing, and one of which nobody knows, in our words.
 _UNDONE, _UNKNOWN = "UNDONE", "UNKNOWN"
@@ -311,7 +313,12 @@ class Database:
         self._journal = journal
         self._closed = False
         self._committed = 0
+        self._doubts = itertools.count(1)
         self._idle: list[asyncpg.Connection] = []
+        self._used: set[asyncpg.Connection] = set()
+        # When a look began that was answered last; the error of one since then, once the server is away.
+        self._heard_at = time.monotonic()
+        self._away: StorageTrouble | None = None
         self._free = asyncio.Semaphore(server.pool)
         # Of this process's transactions one at a time asks for the mark of the journal: the others would each
         # wait for its row on a connection.
@@ -362,6 +369,8 @@ class Database:
 
     def changed(self) -> int:
         """What others have committed shows after half a second at the latest."""
+        if time.monotonic() - self._heard_at > AWAY:
+            return -next(self._doubts)
         return self._committed
 
     def scrub(self) -> None:
@@ -411,6 +420,8 @@ class Database:
         return self._loop.result(self._open(self._on_connection(use)))
 
     async def _hold(self, lost: Callable[[], None]) -> None:
+        # Looking makes connections anew. Without it nothing that was known is known, and all is asked.
+        self._looking.cancel()
         made = [await self._taken() for _ in range(self._server.pool)]
         for connection in made:
             connection.add_termination_listener(lambda _: self._is_lost())
@@ -446,8 +457,11 @@ class Database:
         return coroutine
 
     async def _begin(self) -> asyncio.Task[None]:
+        self._gave_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self._put(await self._taken())
-        return asyncio.get_running_loop().create_task(self._look())
+        eye = await _connect(self._server)
+        self._heard_at = time.monotonic()
+        return asyncio.get_running_loop().create_task(self._look(eye))
 
     async def _end(self) -> None:
         self._looking.cancel()
@@ -459,21 +473,48 @@ class Database:
             await connection.close()
         self._idle.clear()
 
-    async def _look(self) -> None:
-        """Notices what others commit."""
-        seen = ""
-        while True:
-            await asyncio.sleep(_LOOK)
-            try:
-                now = await self._on_connection(
-                    lambda each: each.fetchval("SELECT pg_current_snapshot()::text")
-                )
-            except StorageError:
-                # Whoever asks for something is told; here there is nobody to tell.
-                continue
-            if now != seen:
-                seen = now
-                self._committed += 1
+    async def _look(self, eye: asyncpg.Connection) -> None:
+        """Notices what others commit, and when the server is away: by a connection of its own, which waits
+        for nobody's work."""
+        seen, quick = "", replace(self._server, connect=min(self._server.connect, _ANSWERS))
+        try:
+            while True:
+                await asyncio.sleep(_LOOK)
+                begun = time.monotonic()
+                try:
+                    if eye.is_closed():
+                        eye = await _connect(quick)
+                    now = await eye.fetchval("SELECT pg_current_snapshot()::text", timeout=_ANSWERS)
+                except _FAILED as error:
+                    # Whoever asks for something is told; here there is nobody to tell.
+                    eye.terminate()
+                    self._unheard(error)
+                    continue
+                self._heard_at = begun
+                if self._away is not None:
+                    self._away, self._gave_up = None, asyncio.get_running_loop().create_future()
+                    seen = ""
+                if now != seen:
+                    seen = now
+                    self._committed += 1
+        finally:
+            eye.terminate()
+
+    def _unheard(self, error: BaseException) -> None:
+        """Once it was not heard of for so long nobody waits for the server any more: what is asked for is
+        refused at once until it answers again, and what waits is cut off. What was being committed is looked
+        up."""
+        if self._away is not None or time.monotonic() - self._heard_at < AWAY:
+            return
+        found = _ours(error)
+        told = (
+            found if isinstance(found, StorageTrouble) else StorageTrouble(str(found), found.name, _UNREACHED)
+        )
+        self._away = told
+        self._gave_up.set_result(None)
+        self._let_go_of_idle()
+        for connection in tuple(self._used):
+            connection.terminate()
 
     async def _taken(self) -> asyncpg.Connection:
         while self._idle:
@@ -488,10 +529,12 @@ class Database:
 
     async def _on_connection(self, use: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         async with self._free:
+            self._is_there()
             try:
-                connection = await self._taken()
+                connection = await self._reached()
             except _FAILED as error:
                 raise _ours(error) from error
+            self._used.add(connection)
             try:
                 return await use(connection)
             except (*_FAILED, StorageTrouble) as error:
@@ -503,7 +546,26 @@ class Database:
                     raise _Gone(str(found), found.name, _UNREACHED) from error
                 raise found from error
             finally:
+                self._used.discard(connection)
                 await self._put(connection)
+
+    def _is_there(self) -> None:
+        """StorageTrouble while the server is away."""
+        if self._away is not None:
+            raise StorageTrouble(str(self._away), self._away.name, self._away.trouble)
+
+    async def _reached(self) -> asyncpg.Connection:
+        """A connection, unless the server is found to be away before there is one."""
+        if self._idle:
+            return await self._taken()
+        taking, gave_up = asyncio.ensure_future(self._taken()), self._gave_up
+        try:
+            await asyncio.wait({taking, gave_up}, return_when=asyncio.FIRST_COMPLETED)
+            if not taking.done():
+                self._is_there()
+            return await taking
+        finally:
+            taking.cancel()
 
     async def _reading(self, work: Work[T]) -> T:
         async def use(connection: asyncpg.Connection) -> T:

@@ -21,6 +21,8 @@ class RevocationStatus(Enum):
     DISTRUSTED = "distrusted"
     """Nothing is wrong with it, but its issuing CA is trusted no more."""
     UNKNOWN = "unknown"
+    UNASKED = "unasked"
+    """Nobody can say: the index is out of reach."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class CertificateState(Enum):
     """Stopped until somebody decides, because a theft was reported."""
     DISTRUSTED = "distrusted"
     """Its issuing CA is trusted no more."""
+    UNASKED = "unasked"
+    """Nothing is wrong with it so far, but what may have changed cannot be asked."""
     NOT_YET_VALID = "not-yet-valid"
     EXPIRED = "expired"
 
@@ -109,6 +111,7 @@ PRECEDENCE: tuple[CertificateState, ...] = (
     CertificateState.REVOKED,
     CertificateState.DISTRUSTED,
     CertificateState.HELD,
+    CertificateState.UNASKED,
     CertificateState.NOT_YET_VALID,
     CertificateState.EXPIRED,
 )
@@ -120,6 +123,7 @@ _INDEX_STATES: Mapping[RevocationStatus, CertificateState | None] = MappingProxy
         RevocationStatus.REVOKED: CertificateState.REVOKED,
         RevocationStatus.DISTRUSTED: CertificateState.DISTRUSTED,
         RevocationStatus.UNKNOWN: CertificateState.UNKNOWN_CERTIFICATE,
+        RevocationStatus.UNASKED: CertificateState.UNASKED,
     }
 )
 

@@ -100,6 +100,8 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._register = Register(limits, self.note, headcount or headcounts(1)[0])
+        # Whether anybody was turned away because nobody could be asked about him.
+        self._unasked = False
         self._verdicts: dict[tuple[Site, bytes | None], VerifiedPeer] = {}
         self._authorities: dict[str | None, frozenset[bytes]] = {}
 
@@ -201,6 +203,12 @@ class Listener:
         """The same of all that were refused because their issuing CA is trusted no more: one is again."""
         self._reconsider(lambda refused: refused.state is CertificateState.DISTRUSTED)
 
+    def ask_again(self) -> None:
+        """The same of all about whom nobody could be asked: one can by now."""
+        if self._unasked:
+            self._unasked = False
+            self._reconsider(lambda refused: refused.state is CertificateState.UNASKED)
+
     def _reconsider(self, meant: Callable[[Rejection], bool]) -> None:
         for connection in tuple(self._register.open):
             verdict = connection.info.verdict if connection.info is not None else None
@@ -272,6 +280,7 @@ class Listener:
             assert site.anchors is not None
             presented = handshake.presentation()
             verdict = self._judge(presented, site, at)
+            self._unasked |= isinstance(verdict, Rejection) and verdict.state is CertificateState.UNASKED
         version, cipher, group, alpn = handshake.agreed()
         info = ConnectionInfo(
             id=f"{self._nonce}-{next(self._numbers):x}",

@@ -66,6 +66,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "sekisho_report_bounces": ("gauge", "Mails of 13 weeks: sent, bounced, refused for good"),
     "sekisho_report_issuance": ("gauge", "Certificates issued within 13 weeks, by what for and door"),
     "sekisho_backup_age_seconds": ("gauge", "How old the last good backup is"),
+    "sekisho_database_up": ("gauge", "1 while the database answers"),
     "sekisho_database_bytes": ("gauge", "Size of the database and its log"),
     "sekisho_worker_failing": ("gauge", "1 for a worker that ends each time it is started"),
     "sekisho_leader": ("gauge", "1 for the worker that looks after time and mail"),

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from ca.errors import ConfigError
 from ca.files import Snapshot
+from ca.storage import StorageTrouble
 from ca.timekeeping import Doubt
 from enroll import timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
@@ -292,20 +293,29 @@ async def every_sample(serving: Serving) -> list[Sample]:
                 samples += [(name, labels, value) for name, labels, value in state["samples"]]
     samples += await asyncio.to_thread(signer_samples, serving.deployment)
     samples += backup_samples(serving.deployment)
-    return samples + await serving.figures.samples(serving.deployment, ends(serving))
+    try:
+        found = await serving.figures.samples(serving.deployment, ends(serving))
+    except StorageTrouble:
+        return [*samples, ("sekisho_database_up", {}, 0)]
+    return [*samples, ("sekisho_database_up", {}, 1), *found]
 
 
 async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
     served = ends(serving)
     wrong = _others(serving.slot) + await wrong_with(serving.deployment, serving.listener.accepting, served)
-    letters = await late_letters(serving.deployment)
+    try:
+        late = (
+            *warnings_of(serving.deployment, served),
+            *await late_lists(serving.deployment),
+            *await late_letters(serving.deployment),
+        )
+    except StorageTrouble:
+        late = ()  # what is wrong says why
     signer = await asyncio.to_thread(signer_warnings, serving.deployment)
     told = (
         *_doubts(serving),
-        *warnings_of(serving.deployment, served),
-        *await late_lists(serving.deployment),
-        *letters,
+        *late,
         *signer,
         *backup_warnings(serving.deployment),
     )

@@ -114,7 +114,8 @@ async def wrong_with(
             wrong.append(f"the disk of {place} has {left // 2**20} MiB left: df -h {place}")
         elif not os.access(place, os.W_OK):
             wrong.append(f"{place} cannot be written: see whose it is, and how it is mounted: ls -ld {place}")
-    current = {"issuing": deployment.datadir.authority.current.not_after_at}
+    # Which one issues stands in the database as well.
+    current = {"issuing": deployment.datadir.authority.current.not_after_at} if error is None else {}
     ended = [name for name, end in {**current, **served}.items() if end < now()]
     return wrong + [f"the certificate {name} has ended" for name in ended]
 

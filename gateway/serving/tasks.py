@@ -289,6 +289,7 @@ async def _push_revocations(now: Serving, seen: int) -> None:
             await sessions.end_with(now.deployment.ra, change.fingerprint)
             if ended:
                 log.info("certificate %s is %s: %d connections ended", change.serial, change.status, ended)
+        now.listener.ask_again()
 
     await _repeat("revocation", _REVOCATION, look)
 

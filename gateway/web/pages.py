@@ -315,6 +315,8 @@ def refused(gate: Gate, role: Role) -> Callable[[web.BaseRequest], Awaitable[web
     async def explain(request: web.Request) -> web.StreamResponse:
         rejection, state, reference = await noted(request, role)
         first = list[Way]()
+        if state is CertificateState.UNASKED:
+            return words_page(request, CERTIFICATE[state], reference=reference)
         if state in _BY_DATE and await timekeeping.doubt(gate.ra) is not None:
             words = REFUSALS["clock_in_doubt"]
             return words_page(request, words, reference=reference, rejection=rejection)

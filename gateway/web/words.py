@@ -670,6 +670,7 @@ CERTIFICATE: Mapping[CertificateState, Words] = MappingProxyType(
             _REISSUE,
             reissue=True,
         ),
+        CertificateState.UNASKED: REFUSALS["unavailable"],
         CertificateState.HELD: Words(
             403,
             ("クライアント証明書の利用を停止しています", "The client certificate is suspended"),

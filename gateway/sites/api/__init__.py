@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ca.trust import CertificateState, Rejection
 from gateway.sites.api.entering import LOOKING, Route, answered, problem_of, unheard
-from gateway.sites.api.problems import Problem
+from gateway.sites.api.problems import Problem, later
 from gateway.sites.api.reading import LONGEST_FILE
 from gateway.sites.api.table import ROUTES
 from gateway.web.context import Gate
 from gateway.web.pages import Handler
+from gateway.wire import http
 
 __all__ = ["application", "refused", "unheard"]
 
@@ -57,6 +59,10 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
     """What is answered to those without a good operator's certificate."""
 
     async def refuse(request: web.BaseRequest) -> web.StreamResponse:
-        return await problem_of(request, gate, Problem("no_certificate"))
+        verdict = http.peer(request)
+        unasked = isinstance(verdict, Rejection) and verdict.state is CertificateState.UNASKED
+        return await problem_of(
+            request, gate, later("out_of_order") if unasked else Problem("no_certificate")
+        )
 
     return refuse

@@ -216,6 +216,12 @@ CERTIFICATE: Mapping[CertificateState, Row] = MappingProxyType(
             ),
             "reissue",
         ),
+        CertificateState.UNASKED: Row(
+            "bad",
+            words.CERTIFICATE[CertificateState.UNASKED].text,
+            words.CERTIFICATE[CertificateState.UNASKED].next_step,
+            "contact",
+        ),
         CertificateState.HELD: Row(
             "bad",
             words.CERTIFICATE[CertificateState.HELD].text,

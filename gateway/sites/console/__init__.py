@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from ca.trust import CertificateState
 from enroll.exports.giving import Places
 from enroll.operators.roles import Act, Verdict
 from gateway.sites.console import (
@@ -51,6 +52,7 @@ from gateway.sites.console.words import BY_CODE, NOT_OURS, REFUSED
 from gateway.web import uploads
 from gateway.web.context import Gate, Role
 from gateway.web.pages import EVERY_PATH, Handler, form, noted, site_application, words_page
+from gateway.web.words import CERTIFICATE
 
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
 _APPLICATION = "/applications/{number:[0-9]{1,12}}"
@@ -240,6 +242,8 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
 
     async def explain(request: web.Request) -> web.StreamResponse:
         rejection, state, reference = await noted(request, Role.CONSOLE)
+        if state is CertificateState.UNASKED:
+            return words_page(request, CERTIFICATE[state], reference=reference)
         words = REFUSED.get(state, NOT_OURS)
         ways = [(ENROL, BY_CODE)]
         return words_page(request, words, reference=reference, rejection=rejection, first=ways)

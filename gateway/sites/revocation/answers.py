@@ -25,6 +25,7 @@ from ca.ocsp import (
     hashes_of,
     parse,
 )
+from ca.storage import StorageTrouble
 from enroll.answers import Answers, Found
 from enroll.ra import RegistrationAuthority
 from gateway.sites.revocation.lists import has_it, http_date, max_age
@@ -68,7 +69,10 @@ class Responses:
         if issuer is None or wanted.serial <= 0:
             return _unsigned(UNAUTHORIZED)
         serial = serial_hex(wanted.serial)
-        found = self._answers.kept(self._ra, issuer.issuer_id, serial, wanted.issuer.hash)
+        try:
+            found = self._answers.kept(self._ra, issuer.issuer_id, serial, wanted.issuer.hash)
+        except StorageTrouble:
+            return _unsigned(TRY_LATER)
         if found is None:
             return self._later(asked, issuer, serial, wanted)
         shown = self._known[question] = _shown(found)
@@ -86,7 +90,10 @@ class Responses:
         return known if known is not None and self._ra.now() < known.next_update_at else None
 
     async def _later(self, asked: Asked, issuer: Issuer, serial: str, wanted: Wanted) -> Told:
-        found = await self._answers.made(self._ra, issuer, serial, wanted.issuer.hash)
+        try:
+            found = await self._answers.made(self._ra, issuer, serial, wanted.issuer.hash)
+        except StorageTrouble:
+            found = None
         return _unsigned(TRY_LATER) if found is None else self._told(asked, _shown(found))
 
     def _told(self, asked: Asked, shown: _Shown) -> Told:

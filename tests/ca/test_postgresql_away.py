@@ -1,0 +1,137 @@
+"""A server that is away: noticed in two seconds, refused at once until it is back, and then all is well."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("asyncpg", reason="asyncpg is not installed: pip install '.[postgres]'")
+
+from ca.databaseserver import parse
+from ca.postgresql import AWAY, Database
+from ca.revocation import RevocationStatus
+from ca.storage import Schema, Step, StorageTrouble
+from gateway.serving.statuses import Statuses
+from tests import databases, wires
+
+pytestmark = databases.NEEDED
+
+PATIENCE = 60.0
+SCHEMA = Schema("room", (Step("first", ("CREATE TABLE things (id IDENTITY, name TEXT NOT NULL UNIQUE)",)),))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with databases.temporary() as cluster, cluster.running():
+        yield cluster
+
+
+@pytest.fixture
+def wire(cluster):
+    with wires.wire(cluster.folder) as wire:
+        yield wire
+
+
+@pytest.fixture
+def opened(cluster, wire, tmp_path, request):
+    """The database by the wire, behind another host at which nobody is."""
+    name = "t" + str(abs(hash(request.node.nodeid)))
+    databases._make(cluster, name, "template0")
+    hosts = f"127.0.0.1:{wires.nobody()},127.0.0.1:{wire.port}"
+    server = replace(parse(f"postgresql://postgres@{hosts}/{name}"), tls=False)
+    database = Database(server, tmp_path, [SCHEMA])
+    yield database
+    wire.become("good")
+    database.close()
+
+
+def one(db):
+    return db.one("SELECT 1")[0]
+
+
+def add(name):
+    return lambda db: db.execute("INSERT INTO things (name) VALUES (:name)", {"name": name})
+
+
+async def until(found):
+    async with asyncio.timeout(PATIENCE):
+        while not found():
+            await asyncio.sleep(0.02)
+
+
+def is_away(database):
+    return database._away is not None
+
+
+def unknown(database):
+    return database.changed() != database.changed()
+
+
+@pytest.mark.parametrize("mood", ["silent", "refusing"])
+async def test_away_and_back(opened, wire, mood):
+    """What is asked meanwhile is refused, what waited is cut off; back, it goes on by itself."""
+    assert await opened.read(one) == 1
+    await until(lambda: not unknown(opened))
+    wire.become(mood)
+    waiting = asyncio.create_task(opened.read(one))
+    await until(lambda: is_away(opened))
+    with pytest.raises(StorageTrouble):
+        await waiting
+    assert unknown(opened)
+    begun = time.monotonic()
+    for work in (opened.read(one), opened.write(add("meanwhile"))):
+        with pytest.raises(StorageTrouble):
+            await work
+    with pytest.raises(StorageTrouble):
+        await asyncio.to_thread(opened.read_now, one)
+    # Nobody was waited for: not even one of the deadlines, of five seconds and more.
+    assert time.monotonic() - begun < 5
+    wire.become("good")
+    await until(lambda: not is_away(opened))
+    await opened.write(add("after"))
+    assert [row[0] for row in await opened.read(lambda db: db.rows("SELECT name FROM things"))] == ["after"]
+    await until(lambda: not unknown(opened))
+
+
+async def test_slow_is_not_away(opened, wire):
+    """A server that takes its time is waited for; one that takes longer than a look waits is away."""
+    wire.delay = 0.05
+    assert await opened.read(one) == 1
+    await asyncio.sleep(2 * AWAY)
+    assert not is_away(opened)
+    assert await opened.write(add("slowly")) == 1
+    wire.delay = 5.0
+    await until(lambda: is_away(opened))
+    wire.delay = 0.0
+    await until(lambda: not is_away(opened))
+
+
+async def test_whoever_wakes_knows_nothing(opened):
+    """A process that stood still for longer than two seconds asks before it believes what it knew."""
+    await until(lambda: not unknown(opened))
+    held, go_on = threading.Event(), threading.Event()
+    opened._loop.loop.call_soon_threadsafe(lambda: (held.set(), go_on.wait(PATIENCE)))
+    await asyncio.to_thread(held.wait)
+    await until(lambda: unknown(opened))
+    assert not is_away(opened)
+    go_on.set()
+    await until(lambda: not unknown(opened))
+
+
+def test_of_whom_nobody_can_say_anything(opened, wire, monkeypatch):
+    """A status that was known is asked again; where nobody answers it is none."""
+    monkeypatch.setattr("ca.store.certificate_status", lambda db, _: one(db) and RevocationStatus.GOOD)
+    statuses = Statuses(opened)
+    assert statuses("00") is RevocationStatus.GOOD
+    wire.become("refusing")
+    ends = time.monotonic() + PATIENCE
+    while statuses("00") is RevocationStatus.GOOD:
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    assert statuses("00") is RevocationStatus.UNASKED
+    wire.become("good")
+    while statuses("00") is not RevocationStatus.GOOD:
+        assert time.monotonic() < ends
+        time.sleep(0.02)
