@@ -14,6 +14,7 @@ from itertools import groupby
 from ca.epochs.tending import tend
 from ca.storage import Transaction
 from enroll import generations, repeats, store, timekeeping
+from enroll.acme import store as acme
 from enroll.hooks import outbox
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
@@ -217,4 +218,5 @@ def _sweep(db: Transaction, ra: RegistrationAuthority) -> None:
     now = ra.now()
     store.drop_expired_tickets(db, now)
     repeats.wipe(db, now)
+    acme.drop_old_nonces(db, now)
     store.drop_old_throttles(db, now - ra.settings.attempt_seconds, now)

@@ -4,6 +4,9 @@ A nonce is its number and time of issue under AES-GCM, so nobody can guess or al
 are spent stands in a ring of bits; the workers of one server map the same file, so that whoever issued
 a nonce, any worker can take it, and exactly one does. What is too old for the ring, or comes from before
 a restart, is simply a bad nonce: the answer carries a fresh one (RFC 8555 section 6.5).
+
+Nodes that share a database share no memory: there any node takes a nonce of any other's, and a row of the
+database says that it is spent (`SharedNonces`). Nothing is spent in both ways, or it would be spent twice.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import mmap
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ca.errors import ConfigError
 from ca.files import naming
+from ca.storage import Storage
+from enroll.acme import store
 from enroll.acme.wire import decode_base64url, encode_base64url
 from enroll.problems import Problem
 
@@ -39,6 +44,10 @@ _HEADER = struct.Struct(">16s16sQ")  # magic, generation, slots
 _HEAD = struct.Struct("=Q")  # the first number that no worker has drawn
 _SEALED = struct.Struct(">QQ")  # number, time of issue
 _IV_SIZE, _TAG_SIZE = 12, 16
+# In the place of a table's generation: a restart of one node voids nothing of the others'.
+_OF_NODES = b"of all nodes"
+# Seconds by which the clock of one node may be ahead of another's: more than a clock that is believed.
+_AHEAD = 1_200
 _SIZE = _IV_SIZE + _SEALED.size + _TAG_SIZE
 
 Random = Callable[[int], bytes]
@@ -148,22 +157,21 @@ def open_table(path: Path) -> SpentTable:
     return SpentTable(mmap.mmap(fd, size), generation, slots, fd)
 
 
-class Nonces:
-    """Issues and spends nonces. ``secret``: 32 bytes that all workers share and that never leave them."""
+class _Sealed:
+    """A number and a time of issue, so that nobody else can say them."""
 
-    def __init__(self, table: SpentTable, secret: bytes, random: Random = os.urandom) -> None:
-        self._table = table
+    def __init__(self, secret: bytes, generation: bytes, random: Random) -> None:
         self._random = random
-        self._seal = AESGCM(hmac.digest(secret, b"acme nonce " + table.generation, "sha256"))
-        self._block = iter(range(0))
+        self._seal = AESGCM(hmac.digest(secret, b"acme nonce " + generation, "sha256"))
 
-    def fresh(self, at: int) -> str:
-        """A nonce, good for ``LIFETIME`` seconds from ``at``: base64url, 59 characters."""
+    def seal(self, number: int, at: int) -> str:
+        """Base64url, 59 characters."""
         iv = self._random(_IV_SIZE)
-        return encode_base64url(iv + self._seal.encrypt(iv, _SEALED.pack(self._number(), at), None))
+        return encode_base64url(iv + self._seal.encrypt(iv, _SEALED.pack(number, at), None))
 
-    def spend(self, nonce: str, at: int) -> None:
-        """Takes the nonce. ``badNonce`` unless it is ours, young enough and not spent before."""
+    def open(self, nonce: str, at: int, ahead: int = 0) -> int:
+        """The number. ``badNonce`` unless it is ours and young enough; ``ahead``: seconds by which whoever
+        issued it may have another clock."""
         sealed = decode_base64url(nonce, "nonce")
         try:
             if len(sealed) != _SIZE:
@@ -174,10 +182,54 @@ class Nonces:
             raise Problem(
                 "badNonce", "the nonce is not one of this server's, or from before a restart"
             ) from None
-        if not 0 <= at - issued_at <= LIFETIME:
+        if not -ahead <= at - issued_at <= LIFETIME:
             raise Problem("badNonce", "the nonce has expired")
-        if not self._table.take(number):
-            raise Problem("badNonce", "the nonce was used before, or is too old")
+        return int(number)
+
+
+def _spent() -> Problem:
+    return Problem("badNonce", "the nonce was used before, or is too old")
+
+
+class SharedNonces:
+    """The same for nodes: each takes what any has issued, once. ``secret``: 32 bytes that all nodes share."""
+
+    def __init__(self, database: Storage, secret: bytes, random: Random = os.urandom) -> None:
+        self._database = database
+        self._random = random
+        self._sealed = _Sealed(secret, _OF_NODES, random)
+
+    def fresh(self, at: int) -> str:
+        """As `Nonces.fresh`."""
+        return self._sealed.seal(int.from_bytes(self._random(8)) >> 1, at)
+
+    def spend(self, nonce: str, at: int) -> Awaitable[None]:
+        """As `Nonces.spend`, once it has been awaited."""
+        return self._take(self._sealed.open(nonce, at, _AHEAD), at)
+
+    async def _take(self, number: int, at: int) -> None:
+        # Whatever its time of issue, and whichever node's clock said it: then it is too old for all of them.
+        until = at + 2 * LIFETIME
+        if not await self._database.write(lambda db: store.spend_nonce(db, number, until)):
+            raise _spent()
+
+
+class Nonces:
+    """Issues and spends nonces. ``secret``: 32 bytes that all workers share and that never leave them."""
+
+    def __init__(self, table: SpentTable, secret: bytes, random: Random = os.urandom) -> None:
+        self._table = table
+        self._sealed = _Sealed(secret, table.generation, random)
+        self._block = iter(range(0))
+
+    def fresh(self, at: int) -> str:
+        """A nonce, good for ``LIFETIME`` seconds from ``at``: base64url, 59 characters."""
+        return self._sealed.seal(self._number(), at)
+
+    def spend(self, nonce: str, at: int) -> None:
+        """Takes the nonce. ``badNonce`` unless it is ours, young enough and not spent before."""
+        if not self._table.take(self._sealed.open(nonce, at)):
+            raise _spent()
 
     def _number(self) -> int:
         number = next(self._block, None)

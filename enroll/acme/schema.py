@@ -73,4 +73,10 @@ _TABLES = (
 )
 
 
-SCHEMA = Schema("acme", (Step("protocol", _TABLES),))
+# Spent, where nodes share the database: enroll/acme/nonces.py.
+_NONCES = (
+    "CREATE TABLE acme_nonces (number INTEGER PRIMARY KEY, until_at INTEGER NOT NULL)",
+    "CREATE INDEX acme_nonces_by_end ON acme_nonces(until_at)",
+)
+
+SCHEMA = Schema("acme", (Step("protocol", (*_TABLES, *_NONCES)),))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import enroll.store
 from ca.storage import Transaction
 from enroll.acme.directory import Terms
-from enroll.acme.nonces import Nonces
+from enroll.acme.nonces import Nonces, SharedNonces
 from enroll.acme.orders import Entitlement
 from enroll.acme.remembered import Remembered
 from enroll.acme.urls import Urls
@@ -69,7 +69,7 @@ class AcmeServer:
     ra: RegistrationAuthority
     urls: Urls
     terms: Terms
-    nonces: Nonces
+    nonces: Nonces | SharedNonces
     help_url: str
     accounts: Remembered = field(default_factory=Remembered, repr=False)
 

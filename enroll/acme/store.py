@@ -522,6 +522,17 @@ def _order(row: Row, prefix: str = "") -> Order:
     )
 
 
+def spend_nonce(db: Db, number: int, until: int) -> bool:
+    """Takes a nonce's number; False when it was taken. ``until``: it is of no use to anybody any more."""
+    values = {"number": number, "until_at": until}
+    return _changed(db, f"{inserting('acme_nonces', values)} ON CONFLICT (number) DO NOTHING", values)
+
+
+def drop_old_nonces(db: Db, at: int) -> None:
+    """Forgets those whose time is over."""
+    db.execute("DELETE FROM acme_nonces WHERE until_at < :at", {"at": at})
+
+
 def _authorization(row: Row) -> Authorization:
     return Authorization(
         id=row["id"],

@@ -159,14 +159,24 @@ async def _answer(
     if "Replay-Nonce" in request.headers:
         # RFC 8555 section 6.5.1: it MUST NOT be in a request; the nonce belongs into the JWS.
         raise malformed("the header Replay-Nonce is for answers; put the nonce into the protected header")
-    body = await _body(request)
-    presented = present(
-        body,
-        media_type(request.headers.getall("Content-Type", [])),
-        url=url,
-        signer=resource.signer,
-        spend=lambda nonce: server.nonces.spend(nonce, server.ra.now()),
-    )
+    body, spending = await _body(request), list[Awaitable[None]]()
+
+    def spend(nonce: str) -> None:
+        if (waits := server.nonces.spend(nonce, server.ra.now())) is not None:
+            spending.append(waits)
+
+    try:
+        presented = present(
+            body,
+            media_type(request.headers.getall("Content-Type", [])),
+            url=url,
+            signer=resource.signer,
+            spend=spend,
+        )
+    finally:
+        # Whatever else is wrong: it is invalid once it has appeared in a request (RFC 8555 section 6.5).
+        for each in spending:
+            await each
 
     def asked(verified: VerifiedRequest[Account]) -> Awaitable[Answer]:
         assert resource.post is not None

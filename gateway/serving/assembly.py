@@ -13,7 +13,7 @@ from ca.anchors import TrustAnchors
 from ca.clock import SystemClock
 from ca.errors import ConfigError
 from ca.profiles import Audience
-from enroll.acme.nonces import Nonces, SpentTable, memory_table
+from enroll.acme.nonces import Nonces, SharedNonces, SpentTable, memory_table
 from enroll.answers import Answers
 from gateway.edge.tls import ClientCertificate, KeyedChain
 from gateway.proxy.identity import KeySet
@@ -188,7 +188,7 @@ class _Parts:
     certificate: KeyedChain
     trusts: Mapping[Audience, Trust]
     limits: Callable[[Role], limiting.Limit | None]
-    spent: Nonces
+    spent: Nonces | SharedNonces
     keys: KeySet
     behind: mount.Route | None
 
@@ -201,8 +201,12 @@ def _parts(deployment: Deployment, gate: Gate, nonces: SpentTable, ledger: Ledge
         gate=gate,
         certificate=KeyedChain.from_pem(made.chain_pem, made.key_pem),
         trusts=trusts_of(deployment),
-        limits=limiting.limits_of(deployment.config.rates, gate.origins[Role.HELP] + "/", ledger),
-        spent=protocol.nonces_of(deployment.ra.vault, nonces),
+        limits=limiting.limits_of(
+            deployment.config.rates.of_each(deployment.config.database.nodes),
+            gate.origins[Role.HELP] + "/",
+            ledger,
+        ),
+        spent=protocol.nonces_of(deployment.ra, nonces),
         behind=mount.prepare(deployment, gate),
         keys=mount.assertion_keys(deployment),
     )

@@ -63,12 +63,18 @@ def left() -> bool:
 def within(config: Config, room: int) -> Limits:
     """The configured limits as far as there is room.
 
-    With fewer connections in all, one address gets as much less, so that nobody alone takes every place.
+    With fewer connections in all, one address gets as much less, so that nobody alone takes every place; and
+    of several nodes each lets it have its part.
     """
-    limits = config.limits
+    limits, nodes = config.limits, config.database.nodes
     connections = min(limits.connections, _most(config, room))
-    share = max(1, limits.connections_per_address * connections // limits.connections)
-    return replace(limits, connections=connections, connections_per_address=share)
+    share = max(1, limits.connections_per_address * connections // limits.connections // nodes)
+    return replace(
+        limits,
+        connections=connections,
+        connections_per_address=share,
+        handshakes_per_address=max(1, limits.handshakes_per_address // nodes),
+    )
 
 
 def shortage(config: Config, room: int) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.edge.cells import cells_of
 
@@ -27,6 +27,16 @@ class Rates:
     protocol_address: float = 50.0
     protocol_certificate: float = 20.0
     burst_seconds: float = 10.0
+
+    def of_each(self, nodes: int) -> Rates:
+        """What each of so many nodes allows, so that all together allow this."""
+        return replace(
+            self,
+            page_address=self.page_address / nodes,
+            page_certificate=self.page_certificate / nodes,
+            protocol_address=self.protocol_address / nodes,
+            protocol_certificate=self.protocol_certificate / nodes,
+        )
 
 
 #: Cells in each of the two rows: 2 MiB in all. With a thousand askers who come as often as they may, one

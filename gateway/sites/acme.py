@@ -7,13 +7,14 @@ from typing import cast
 
 from aiohttp import web
 
-from ca.sealing import Vault
-from ca.trust import VerifiedPeer
+from ca.storage import StorageTrouble
+from ca.trust import CertificateState, Rejection, VerifiedPeer
 from enroll.acme import web as acme
 from enroll.acme.directory import Terms
-from enroll.acme.nonces import Nonces, SpentTable
+from enroll.acme.nonces import Nonces, SharedNonces, SpentTable
 from enroll.acme.server import AcmeServer
 from enroll.acme.urls import Urls
+from enroll.ra import RegistrationAuthority
 from gateway.web.context import Gate, Role
 from gateway.wire import http
 from gateway.wire.http import AHEAD
@@ -27,7 +28,13 @@ _NONCE_PURPOSE = "acme nonces"
 
 
 def door_of(
-    gate: Gate, role: Role, origin: str, nonces: Nonces, *, terms_of_service: str = "", website: str = ""
+    gate: Gate,
+    role: Role,
+    origin: str,
+    nonces: Nonces | SharedNonces,
+    *,
+    terms_of_service: str = "",
+    website: str = "",
 ) -> LowLevelHandler:
     """The protocol as one handler, for one of the two sites that are its doors, at this origin."""
     terms = Terms(
@@ -41,9 +48,11 @@ def door_of(
     return acme.handler(server, _presented, _reply)
 
 
-def nonces_of(vault: Vault, table: SpentTable) -> Nonces:
-    """The nonces of both doors. Workers that share the table and the vault take each other's."""
-    return Nonces(table, vault.derive(_NONCE_PURPOSE))
+def nonces_of(ra: RegistrationAuthority, table: SpentTable) -> Nonces | SharedNonces:
+    """The nonces of both doors. Workers that share the table and the vault take each other's, and so do nodes
+    that share a database."""
+    secret = ra.vault.derive(_NONCE_PURPOSE)
+    return SharedNonces(ra.database, secret) if ra.database.shared else Nonces(table, secret)
 
 
 def mount(app: web.Application, server: LowLevelHandler) -> None:
@@ -91,5 +100,9 @@ def _reply(status: int, headers: acme.Headers, body: bytes) -> web.StreamRespons
 
 
 def _presented(request: web.BaseRequest) -> VerifiedPeer | None:
+    """StorageTrouble where nobody can say whether the certificate is still good: the protocol then has an
+    answer of its own."""
     verdict = http.peer(request)
+    if isinstance(verdict, Rejection) and verdict.state is CertificateState.UNASKED:
+        raise StorageTrouble("nobody can be asked", "UNASKED", "cannot be reached")
     return verdict if isinstance(verdict, VerifiedPeer) else None

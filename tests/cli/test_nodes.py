@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from itertools import cycle
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -21,17 +22,20 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from ca import journal
 from ca.clock import OffsetClock
+from enroll.client import Acme, new_key, work
+from enroll.client.acme import Answer
 from enroll.mail import store as mail_store
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import CLOCK, DEMO_MARKER
 from gateway.serving.standing import NODE
-from tests import databases
+from tests import databases, wires
 from tests.cli.conftest import Shell
 from tests.cli.processes import change, until
 from tests.cli.test_serving import Gateway, ready
 from tests.datadirs import Letter
 from tests.gateway.sites.kit import Page, Visitor, client_context
 from tests.mailserver import MailServer
+from tests.ports import free_port
 
 pytestmark = databases.NEEDED
 
@@ -170,9 +174,15 @@ async def _letter(kind: str, *nodes: Shell) -> Letter:
 class _Flow:
     """A person with a browser, before a balancer that knows nothing."""
 
-    def __init__(self, nodes: list[Gateway], path: Path) -> None:
-        self._path, self._ca = path, nodes[0].ca.read_bytes()
-        self.balancer = _Balancer(cycle([each.port for each in nodes]))
+    def __init__(
+        self,
+        nodes: list[Gateway],
+        path: Path,
+        public: int = _PUBLIC,
+        ports: Iterator[int] | None = None,
+    ) -> None:
+        self._path, self._ca, self._public = path, nodes[0].ca.read_bytes(), public
+        self.balancer = _Balancer(ports or cycle([each.port for each in nodes]))
         self._sessions: list[aiohttp.ClientSession] = []
 
     async def __aenter__(self) -> _Flow:
@@ -188,7 +198,7 @@ class _Flow:
             ssl=trusted, resolver=self.balancer, use_dns_cache=False, force_close=True
         )
         self._sessions.append(aiohttp.ClientSession(connector=connector))
-        return Visitor(self._sessions[-1], f"https://{site}.localhost:{_PUBLIC}")
+        return Visitor(self._sessions[-1], f"https://{site}.localhost:{self._public}")
 
     async def picked_up(self, mail: Letter) -> bytes:
         visitor = self._visitor("pickup")
@@ -342,3 +352,60 @@ def _states(node: Gateway) -> list[str]:
 
 def _settled(node: Gateway) -> bool:
     return "waiting" not in _states(node)
+
+
+# -- whichever node ----------------------------------------------------------------------------------------
+
+
+class _Restless(Acme):
+    """A program whose every request is a connection of its own. ``said``: what it sent, and the answers."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        self.said: list[tuple[str, str, bytes | None, int]] = []
+        super().__init__(*given, **more)
+
+    def _request(self, method: str, url: str, body: bytes | None) -> Answer:
+        self.close()
+        answer = super()._request(method, url, body)
+        self.said.append((method, url, body, answer.status))
+        return answer
+
+
+@pytest.mark.usefixtures("with_somebody")
+async def test_whichever_node_is_asked(first: Shell, tmp_path: Path) -> None:
+    """Each connection of people and programs goes to a node that is drawn: pick-up, login and orders pass,
+    every nonce is taken at the node that did not issue it as well, and none twice, at whichever."""
+    port, random = free_port(), Random(os.environ.get("SEKISHO_TEST_SEED", "20261201"))
+    change(first.data / FILE_NAME, {("listen", "public_port"): str(port)})
+    with ExitStack() as stack:
+        nodes = _two(first, tmp_path, stack)
+        balanced = stack.enter_context(wires.balancer([each.port for each in nodes], random, port))
+        ports = iter(lambda: random.choice([each.port for each in nodes]), None)
+        async with _Flow(nodes, tmp_path, port, ports) as flow:
+            p12 = await flow.picked_up(await _letter("pickup", *_shells(nodes)))
+            login = (await _letter("user_id", *_shells(nodes))).value("パスワード")
+            assert (await flow.logged_in(p12, login)).path == "/portal/"
+            for _ in range(8):
+                assert (await flow._visitor("service", p12).get("/login")).status == 200
+            assert flow.balancer.used == {each.port for each in nodes}
+
+        made = json.loads(nodes[0].command("eab", "create", _USER).stdout)
+        (tmp_path / "eab.json").write_text(json.dumps(made))
+        credential = work.read_credential(tmp_path / "eab.json")
+        directory = f"https://pickup.localhost:{port}/acme/directory"
+        acme = await asyncio.to_thread(_Restless, directory, new_key(), ca_file=nodes[0].ca)
+        await asyncio.to_thread(acme.register, credential.kid, credential.mac_key)
+        await asyncio.to_thread(acme.order, credential.names, new_key())
+        answers = [status for method, _, _, status in acme.said if method == "POST"]
+        assert len(answers) >= 4
+        assert max(answers) < 400
+        assert {*balanced.used} == {each.port for each in nodes}
+        # The same request once more, at either: the nonce is spent for all.
+        url, body = next((url, body) for _, url, body, _ in reversed(acme.said) if body)
+        for _ in range(4):
+            again = await asyncio.to_thread(acme._request, "POST", url, body)
+            assert (again.status, json.loads(again.body)["type"].rpartition(":")[2]) == (400, "badNonce")
+
+
+def _shells(nodes: list[Gateway]) -> list[Shell]:
+    return [Shell(each.data) for each in nodes]

@@ -165,3 +165,17 @@ async def test_the_upstreams_paths_are_its_own(serve: Serve, pki: Pki) -> None:
     ]
     assert found == [200, 200, 429]
     assert limits_of(_RATES, "", Ledger())(Role.HELP) is None
+
+
+def test_nodes_allow_together_what_the_settings_say() -> None:
+    """Each its part, with a memory of its own: of twelve a second and ten seconds at once 120, however many
+    nodes there are."""
+    rates = Rates(page_address=12.0, burst_seconds=10.0)
+    for nodes in (1, 2, 3):
+        part, ledgers = rates.of_each(nodes), [Ledger() for _ in range(nodes)]
+        passed = [
+            ledgers[at % nodes].take(b"a", part.page_address, part.burst_seconds, 0.0) == 0
+            for at in range(600)
+        ]
+        assert passed.count(True) == 120
+        assert (part.page_certificate, part.protocol_address) == (2.0 / nodes, 50.0 / nodes)

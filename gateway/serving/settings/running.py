@@ -86,6 +86,11 @@ class Storage:
         "", "PEM file of the CA that the server's certificate has to be of; '': those this machine trusts"
     )
     pool: int = setting(8, "connections of each process to that server", between(2, 100))
+    nodes: int = setting(
+        1,
+        "gateways that share it: of rates and caps for one address or certificate each allows its part",
+        between(1, 100),
+    )
     connect_seconds: float = setting(5.0, "to reach one host before the next is tried", between(0.1, 60))
     statement_seconds: float = setting(30.0, "after which a statement is given up", between(1, 600))
     lock_seconds: float = setting(

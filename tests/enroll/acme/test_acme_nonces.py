@@ -1,5 +1,6 @@
 """A nonce is good once, for a while, in any worker, and for nobody who did not get it from us."""
 
+import asyncio
 import base64
 import multiprocessing
 import threading
@@ -9,10 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ca import postgresql
 from ca.errors import ConfigError
-from enroll.acme.nonces import LIFETIME, SLOTS, Nonces, create_table, memory_table, open_table
+from enroll.acme import store
+from enroll.acme.nonces import (
+    LIFETIME,
+    SLOTS,
+    Nonces,
+    SharedNonces,
+    create_table,
+    memory_table,
+    open_table,
+)
 from enroll.acme.wire import decode_base64url
 from enroll.problems import Problem
+from tests import databases
 from tests.locks import waits_until_let_go
 
 SECRET = b"s" * 32
@@ -194,3 +206,35 @@ def test_table_sizes() -> None:
     for slots in (0, 1_000, 8_193):
         with pytest.raises(ValueError, match="multiple"):
             memory_table(slots)
+
+
+@databases.NEEDED
+async def test_nodes_take_each_other_s_nonces_once(tmp_path):
+    """Any node takes what any has issued, be its clock some minutes ahead; of twenty that take one at once at
+    three nodes one does; a stranger's, and one that is too old, are none."""
+    made = [postgresql.Database(databases.url_of(tmp_path / "t"), tmp_path, made=False) for _ in range(3)]
+    try:
+        nodes = [SharedNonces(each, SECRET) for each in made]
+        for issuer in nodes:
+            nonce = issuer.fresh(AT + 300)
+            took = await asyncio.gather(
+                *(nodes[at % 3].spend(nonce, AT) for at in range(20)), return_exceptions=True
+            )
+            assert took.count(None) == 1
+            assert {each.name for each in took if each is not None} == {"badNonce"}
+        for nonce, at in (
+            (SharedNonces(made[0], b"t" * 32).fresh(AT), AT),
+            (nodes[0].fresh(AT), AT + LIFETIME + 1),
+            (nodes[0].fresh(AT + LIFETIME), AT),
+            (Nonces(memory_table(), SECRET).fresh(AT), AT),
+        ):
+            with pytest.raises(Problem) as refused:
+                await nodes[1].spend(nonce, at)
+            assert refused.value.name == "badNonce"
+        made[0].write_now(lambda db: store.drop_old_nonces(db, AT + 2 * LIFETIME))
+        assert made[0].read_now(lambda db: db.one("SELECT count(*) FROM acme_nonces")[0]) == 3
+        made[0].write_now(lambda db: store.drop_old_nonces(db, AT + 2 * LIFETIME + 1))
+        assert made[0].read_now(lambda db: db.one("SELECT count(*) FROM acme_nonces")[0]) == 0
+    finally:
+        for each in made:
+            each.close()
