@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ca.storage import Transaction
@@ -78,7 +78,8 @@ Page = Callable[[Transaction, Asking, Any, int], Part]
 @dataclass(frozen=True)
 class Table:
     """``act`` and ``wanted``: whose it is, any of it. ``raw``: rows are given as they are stored, each under
-    the name ``line``."""
+    the name ``line``. ``signed``: the signed head of the record closes it. ``told_apart``: what narrows it
+    and stands in the name of its file."""
 
     name: str
     act: Act
@@ -87,6 +88,8 @@ class Table:
     begin: Begin
     page: Page
     raw: bool = False
+    signed: bool = False
+    told_apart: Sequence[str] = ("number", "view", "from", "to")
 
     def require(self, actor: Actor) -> None:
         """Refusal("not_permitted")."""
@@ -355,7 +358,13 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
 
 
 def _table(name: str, act: Act, begin: Begin, page: Page, wanted: Verdict = Verdict.READ) -> Table:
-    return Table(name, act, wanted, _COLUMNS[name], begin, page, raw=name == "audit")
+    return Table(name, act, wanted, _COLUMNS[name], begin, page)
+
+
+def _record() -> Table:
+    # All of it, or what one has done oneself. Its lines are chained as they are stored.
+    whole = _table("audit", Act.AUDIT, _begin_audit, _audit, Verdict.READ | Verdict.OWN)
+    return replace(whole, raw=True, signed=True, told_apart=())
 
 
 #: Name -> what it is.
@@ -367,8 +376,7 @@ TABLES: Mapping[str, Table] = {
         _table("certificates", Act.RECORD, _begin_certificates, _certificates),
         _table("applications", Act.RECORD, _begin_applications, _applications),
         _table("letters", Act.RECORD, _begin_letters, _letters),
-        # All of it, or what one has done oneself.
-        _table("audit", Act.AUDIT, _begin_audit, _audit, Verdict.READ | Verdict.OWN),
+        _record(),
         # Of these two everybody has what they may look at, as on their pages.
         _table("proposals", Act.STANDING, _begin_proposals, _proposals),
         _table("jobs", Act.STANDING, _begin_jobs, _jobs),

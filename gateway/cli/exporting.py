@@ -88,7 +88,7 @@ async def _export(
     async def parts(as_json: bool) -> AsyncGenerator[bytes]:
         written = JsonDocument() if as_json else form_of(form, offered.table, lang)
         begin = partial(giving.begun, ra, acting(), offered.table, written, wanted, said)
-        made = await begin(closing=head if name == "audit" else None)
+        made = await begin(closing=head if offered.table.signed else None)
         async with aclosing(giving.parts(made)) as coming:
             async for part in coming:
                 yield part

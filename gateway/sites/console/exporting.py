@@ -110,10 +110,10 @@ async def _given(request: web.Request, visitor: Visitor, offered: Offered) -> we
     gate, table, match = request.app[GATE], offered.table, request.match_info
     form = form_of(match["form"], table, language_of(request))
     of = {"number": match["number"]} if offered.of else {}
-    closing = gate.head if table.name == "audit" else None
+    closing = gate.head if table.signed else None
     try:
         wanted, said = offered.asked(gate.ra, {**request.query, **of})
-        if table.name == "audit" and closing is None:
+        if table.signed and closing is None:
             raise ConfigError("nobody signs for the record here")
         made = await giving.begun(
             *(gate.ra, visitor.actor, table, form, wanted, said),
@@ -153,7 +153,7 @@ async def _signed(head: Callable[[], Any]) -> Any:
 
 def _file_name(table: Table, said: Mapping[str, str]) -> str:
     """Of what narrows it, what a file is told apart by."""
-    told = [said[name] for name in ("number", "view", "from", "to") if name in said and table.name != "audit"]
+    told = [said[name] for name in table.told_apart if name in said]
     return "-".join([table.name, *told])
 
 
