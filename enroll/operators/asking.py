@@ -292,7 +292,17 @@ def digest_of(facts: Mapping[str, Any]) -> str:
 
 
 def _job(ra: RegistrationAuthority, found: Proposal, by: str) -> Job:
-    return Job(0, found.kind, found.subject, found.number, found.proposer, found.proposed_by, by, 0, ra.now())
+    return Job(
+        number=0,
+        kind=found.kind,
+        subject=found.subject,
+        proposal=found.number,
+        proposer=found.proposer,
+        proposed_by=found.proposed_by,
+        decided_by=by,
+        total=0,
+        made_at=ra.now(),
+    )
 
 
 async def _do(
@@ -315,7 +325,15 @@ async def _do(
         def begin(db: Transaction) -> Mapping[str, Any]:
             claim(db)
             job = Job(
-                *(0, name, kind.subject(payload), None, actor.identity, actor.name, actor.name, 0, ra.now())
+                number=0,
+                kind=name,
+                subject=kind.subject(payload),
+                proposal=None,
+                proposer=actor.identity,
+                proposed_by=actor.name,
+                decided_by=actor.name,
+                total=0,
+                made_at=ra.now(),
             )
             return {"job": jobs.begin(db, ra, job, payload, own=True)}
 
