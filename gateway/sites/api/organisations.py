@@ -15,7 +15,7 @@ from gateway.sites.api import records
 from gateway.sites.api.asked import ask
 from gateway.sites.api.calls import Answer, Call, Record, one
 from gateway.sites.api.problems import Problem
-from gateway.sites.api.reading import Input, Line, Name, Paged, cursor_of, text_after
+from gateway.sites.api.reading import Input, Line, Moved, Name, Paged, cursor_of, text_after
 
 PasswordBy = Literal["mail", "postcard", "admin"]
 Lineages = Annotated[int, msgspec.Meta(ge=1, le=1_000)] | None
@@ -45,7 +45,7 @@ class New(Input, frozen=True):
     reason: Line = ""
 
 
-class Change(Input, frozen=True):
+class Change(Moved, frozen=True):
     """What is to be different about one."""
 
     policy_number: Name | msgspec.UnsetType = msgspec.UNSET
@@ -54,12 +54,6 @@ class Change(Input, frozen=True):
     issue_password_by: PasswordBy | msgspec.UnsetType = msgspec.UNSET
     profile: Line | msgspec.UnsetType = msgspec.UNSET
     country: Line | msgspec.UnsetType = msgspec.UNSET
-    postal_code: Line | msgspec.UnsetType = msgspec.UNSET
-    prefecture: Line | msgspec.UnsetType = msgspec.UNSET
-    city: Line | msgspec.UnsetType = msgspec.UNSET
-    street: Line | msgspec.UnsetType = msgspec.UNSET
-    building: Line | msgspec.UnsetType = msgspec.UNSET
-    addressee: Line | msgspec.UnsetType = msgspec.UNSET
     reason: Line = ""
 
 

@@ -50,6 +50,17 @@ class Nothing(Input, frozen=True):
     """No member at all."""
 
 
+class Moved(Input, frozen=True):
+    """What is to be different about where postcards go (`enroll.people.postal`)."""
+
+    postal_code: Line | msgspec.UnsetType = msgspec.UNSET
+    prefecture: Line | msgspec.UnsetType = msgspec.UNSET
+    city: Line | msgspec.UnsetType = msgspec.UNSET
+    street: Line | msgspec.UnsetType = msgspec.UNSET
+    building: Line | msgspec.UnsetType = msgspec.UNSET
+    addressee: Line | msgspec.UnsetType = msgspec.UNSET
+
+
 async def body_of(request: web.BaseRequest, most: int) -> bytes:
     """The body, up to the bound; whoever sends more learns so without being read to the end."""
     length, chunks, size = request.content_length, list[bytes](), 0

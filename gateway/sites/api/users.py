@@ -18,7 +18,7 @@ from gateway.sites.api import records
 from gateway.sites.api.asked import ask
 from gateway.sites.api.calls import Answer, Call, Record, one
 from gateway.sites.api.organisations import Reasoned, changed
-from gateway.sites.api.reading import Input, Line, Name, Paged, cursor_of, text_after
+from gateway.sites.api.reading import Input, Line, Moved, Name, Paged, cursor_of, text_after
 
 Rights = Literal["member", "admin"]
 NoticeBy = Literal["mail", "postcard"]
@@ -63,7 +63,7 @@ class New(Person, frozen=True):
     reason: Line = ""
 
 
-class Change(Input, frozen=True):
+class Change(Moved, frozen=True):
     """What is to be different about one."""
 
     policy_number: Name | msgspec.UnsetType = msgspec.UNSET
@@ -75,12 +75,6 @@ class Change(Input, frozen=True):
     department: Line | msgspec.UnsetType = msgspec.UNSET
     principal: Line | msgspec.UnsetType = msgspec.UNSET
     reading: Line | msgspec.UnsetType = msgspec.UNSET
-    postal_code: Line | msgspec.UnsetType = msgspec.UNSET
-    prefecture: Line | msgspec.UnsetType = msgspec.UNSET
-    city: Line | msgspec.UnsetType = msgspec.UNSET
-    street: Line | msgspec.UnsetType = msgspec.UNSET
-    building: Line | msgspec.UnsetType = msgspec.UNSET
-    addressee: Line | msgspec.UnsetType = msgspec.UNSET
     alike: bool = False
     reason: Line = ""
 
