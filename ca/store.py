@@ -308,13 +308,19 @@ def last_change(db: Transaction) -> int:
 
 
 def known_time(db: Transaction) -> Known:
-    """What the database knows of the time. Two look-ups by key."""
+    """What the database knows of the time. Two look-ups by key, asked together."""
     # Whoever writes what rests on them asks again, and neither goes back.
-    row = db.one(f"SELECT wall_at, awake, boot, confirmed_row FROM clock{LOOK}")
-    newest = db.one(f"SELECT number, reserved_at FROM certificates ORDER BY number DESC LIMIT 1{LOOK}")
-    confirmed = row[3] if row is not None else 0
-    newest_at = newest[1] if newest is not None and newest[0] > confirmed else 0
-    return Known(None if row is None else Reading(row[0], row[1], row[2]), newest_at)
+    row = db.one(
+        "SELECT clock.wall_at, clock.awake, clock.boot, clock.confirmed_row, newest.number,"
+        " newest.reserved_at FROM (SELECT 1 AS there) once LEFT JOIN clock ON 1 = 1 LEFT JOIN"
+        f" (SELECT number, reserved_at FROM certificates ORDER BY number DESC LIMIT 1) newest ON 1 = 1{LOOK}"
+    )
+    assert row is not None
+    wall_at, awake, boot, confirmed, newest, newest_at = row
+    return Known(
+        None if wall_at is None else Reading(wall_at, awake, boot),
+        newest_at if newest is not None and newest > (confirmed or 0) else 0,
+    )
 
 
 def write_tick(db: Transaction, reading: Reading) -> None:
