@@ -205,8 +205,8 @@ async def test_a_reissued_certificate_names_its_successor_and_a_stolen_one_does_
     named = f"（コモンネーム K123456780002、シリアル番号が {new.serial[:8].upper()} で始まるもの）"
     assert named in page.main.text
     old = ca.store.find_by_common_name(look(ra.database), "K123456780001")[0].serial
-    stolen = "UPDATE certificates SET revocation_reason = 1 WHERE serial = ?"
-    await ra.database.write(lambda db: db.execute(stolen, [old]))
+    stolen = "UPDATE certificates SET revocation_reason = 1 WHERE serial = :serial"
+    await ra.database.write(lambda db: db.execute(stolen, {"serial": old}))
     assert named not in (await served.visitor(p12, "abc").get()).main.text
 
 

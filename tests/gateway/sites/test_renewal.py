@@ -396,8 +396,8 @@ async def test_a_row_that_is_over_says_what_is(scene, column, said):
     """E1, R38: the downloads are used up, or the time is over: each in its words, with the next step."""
     await applied(scene)
     value = scene.ra.settings.window_downloads if column == "downloads" else scene.ra.now()
-    change = f"UPDATE enrollments SET {column} = ? WHERE request_id = ?"
-    await scene.ra.database.write(lambda db: db.execute(change, [value, scene.request_id]))
+    change = f"UPDATE enrollments SET {column} = :value WHERE request_id = :id"
+    await scene.ra.database.write(lambda db: db.execute(change, {"value": value, "id": scene.request_id}))
     page = await scene.visitor.get("/status")
     assert page.main.table()[1][4:] == ["発行済み", said]
     assert f"「{said}」の証明書は、" in page.main.text

@@ -255,9 +255,9 @@ async def test_who_ends_soon_and_who_fetched_what(service: Served) -> None:
     assert rows == [[f"{who} 年金 太郎", f"{who}0001", *last] for who in (ADMIN, USER)]
     assert "証明書の期限が近い、または過ぎたユーザーがいます：2名" in (await admin.get("/portal/")).main.text
     # Whoever has none any more because it has expired comes first, until there is another.
-    ahead = "UPDATE enrollments SET not_after_at = ? WHERE user_id = ? AND serial IS NOT NULL"
+    ahead = "UPDATE enrollments SET not_after_at = :at WHERE user_id = :user AND serial IS NOT NULL"
     ended = ra.now() - DAY
-    await ra.database.write(lambda db: db.execute(ahead, [ended, USER]))
+    await ra.database.write(lambda db: db.execute(ahead, {"at": ended, "user": USER}))
     rows = (await admin.get("/portal/overview")).main.table(0)[1:]
     assert rows[0] == [f"{USER} 年金 太郎", f"{USER}0001", shown_day(ended), "期限切れ（再発行が必要）"]
     await admin.post(SUSPENSION)

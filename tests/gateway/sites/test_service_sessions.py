@@ -173,10 +173,10 @@ async def test_whatever_ends_a_session_takes_its_row_away(service: Served, endin
     """At once, not at the session's next request: it may have none, and a WebSocket that is open."""
     here, there = await twice_at_home(service)
     opened = token_hash(cookies(there))
-    kept = "SELECT 1 FROM sessions WHERE token_hash = ?"
-    assert rows(look(service.ra.database), kept, [opened]) != []
+    kept = "SELECT 1 FROM sessions WHERE token_hash = :token"
+    assert rows(look(service.ra.database), kept, {"token": opened}) != []
     await _ENDINGS[ending](service, here, there)
-    assert rows(look(service.ra.database), kept, [opened]) == []
+    assert rows(look(service.ra.database), kept, {"token": opened}) == []
 
 
 async def test_all_other_sessions_are_ended_together(service: Served) -> None:
