@@ -32,7 +32,9 @@ def wanted(db: Transaction, source: Enrollment, kind: writing.Kind) -> bool:
         return False
     renewal = store.renewal_of(db, source.serial)
     # A client that renews without the mail has a successor and no renewal of ours.
-    return (renewal is None or renewal.state in _OPEN[kind]) and not _has_successor(db, source)
+    return (renewal is None or renewal.state in _OPEN[kind]) and not store.is_followed(
+        db, source.user_id, source.common_name, source.not_after_at or 0
+    )
 
 
 #: Notice -> where a renewal stands that it is about.
@@ -64,14 +66,3 @@ def due_notice(source: Enrollment, today: date, settings: Settings) -> writing.K
     if settings.reminder_days < left <= settings.renewal_days and source.door == "page":
         return "renewal_30"
     return None
-
-
-def _has_successor(db: Transaction, source: Enrollment) -> bool:
-    """Whether a later live certificate of the same name, in hand, makes a renewal needless."""
-    return any(
-        other.common_name == source.common_name
-        and other.not_after_at is not None
-        and other.not_after_at > (source.not_after_at or 0)
-        and other.state in LIVE - UNFINISHED
-        for other in store.enrollments_of(db, source.user_id)
-    )

@@ -138,6 +138,17 @@ def enrollments_of_organisation(db: Db, policy_number: str) -> list[Enrollment]:
     return [as_enrollment(row) for row in found]
 
 
+def is_followed(db: Db, user_id: str, common_name: str, not_after_at: int) -> bool:
+    """Whether a certificate of the same name, live and in hand, ends after that moment."""
+    found = db.one(
+        "SELECT number FROM enrollments WHERE user_id = :user_id AND not_after_at > :not_after_at"
+        " AND state IN ('issued', 'picked_up', 'in_use') AND state <> 'issued'"
+        " AND common_name = :common_name LIMIT 1",
+        {"user_id": user_id, "common_name": common_name, "not_after_at": not_after_at},
+    )
+    return found is not None
+
+
 def living_enrollments_of(db: Db, user_id: str, passed: int) -> list[Enrollment]:
     """A user's enrollments that have not ended, newest first; however many went before, it costs these.
 

@@ -16,6 +16,7 @@ from enroll.jobs import store as jobs
 from enroll.listings import store as listings
 from enroll.mail import store as mails
 from enroll.operators import store as operators
+from enroll.requests import store as requests
 from enroll.rosters import store as rosters
 from enroll.whose import Whose
 from tests.datadirs import SCHEMAS
@@ -48,6 +49,7 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "how many proposals are newer": lambda db: operators.count_proposals(db, _WHOSE, behind=500),
     "how many proposals wait": lambda db: operators.count_proposals(db, _WHOSE, waiting_at=1),
     "proposals that say the same": lambda db: operators.proposals_about(db, ["user.add"], "K1"),
+    "whether a certificate is followed": lambda db: requests.is_followed(db, "K1", "K1", 7),
     "jobs": lambda db: jobs.jobs(db, _WHOSE, limit=51),
     "imports": lambda db: jobs.jobs(db, _WHOSE, ["user.import"], before=500, limit=51),
     "open jobs": lambda db: jobs.jobs(db, _WHOSE, every=False, limit=51),
