@@ -246,10 +246,10 @@ class Lent(postgresql.Database):
             super().__init__(loan.url, folder, journal=journal, made=False)
             loan.holders += 1
             return
-        self._server, self._loop, self._idle = before._server, before._loop, before._idle
+        # All that it knew of the server, and nothing of what it did.
+        self.__dict__.update(vars(before))
         self._folder, self._journal, self._lost = folder, journal, None
-        self._closed, self._committed = False, 0
-        self._free, self._telling = asyncio.Semaphore(self._server.pool), asyncio.Lock()
+        self._closed, self._committed, self._heard_at = False, 0, time.monotonic()
         try:
             # As on each connection that is made, and with the errors of that.
             if journal is not None:
