@@ -129,7 +129,7 @@ def test_prometheus_takes_the_rules(tmp_path: Path) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-#: A series that is told for 20 minutes -> the alert that it wakes, if any.
+#: A series that is told for 20 minutes, or several -> the alert that it wakes, if any.
 WAKES = {
     'sekisho_signer_up{instance="a"} 0x20': "SekishoSignerDown",
     'sekisho_signer_up{instance="a"} 1x20': None,
@@ -144,7 +144,11 @@ WAKES = {
     'sekisho_proposals_ending{instance="a"} 1x20': "SekishoProposalsEnd",
     'sekisho_operators_ending{instance="a"} 1x90': "SekishoOperatorsEnd",
     'sekisho_operators_ending{instance="a"} 0x90': None,
+    'sekisho_database_up{instance="a"} 0x20': "SekishoDatabaseDown",
+    'sekisho_database_up{instance="a"} 1x20': None,
     'sekisho_leader{instance="a"} 0x20': "SekishoNoLeader",
+    'sekisho_leader{instance="a", job="j"} 0x20 & sekisho_leader{instance="b", job="j"} 1x20': None,
+    'sekisho_leader{job="i"} 0x20 & sekisho_leader{job="j"} 1x20': "SekishoNoLeader",
     'sekisho_webhook_deliveries{instance="a", state="dead"} 1x20': "SekishoWebhooksGivenUp",
     'sekisho_webhook_deliveries{instance="a", state="waiting"} 9x20': None,
     'sekisho_webhook_endpoints{instance="a", state="stopped"} 1x20': "SekishoWebhookStopped",
@@ -157,14 +161,15 @@ def test_what_wakes_somebody(tmp_path: Path) -> None:
     """By Prometheus' own engine: an alert fires at what it is for, and not at what is well."""
     tests = []
     for series, wakes in WAKES.items():
-        name, _, told = series.rpartition(" ")
-        value, _, minutes = told.partition("x")
+        told = [each.rpartition(" ")[::2] for each in series.split(" & ")]
+        minutes = told[0][1].partition("x")[2]
+        given = [(name, values.partition("x")[0]) for name, values in told]
         firing = [{"labels": f'{{alertname="{wakes}"}}', "value": 1}] if wakes else []
         asked = {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": f"{minutes}m"}
         tests.append(
             {
                 "interval": "1m",
-                "input_series": [{"series": name, "values": f"{value}+0x{minutes}"}],
+                "input_series": [{"series": name, "values": f"{value}+0x{minutes}"} for name, value in given],
                 "promql_expr_test": [asked | {"exp_samples": firing}],
             }
         )
