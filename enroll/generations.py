@@ -19,7 +19,7 @@ from ca.generations import store as written
 from ca.generations.endings import Warned, endings
 from ca.generations.states import Event, Generations, Row, State, follow, generations
 from ca.profiles import CRL_LIFETIME, ISSUING, Audience
-from ca.storage import Transaction
+from ca.storage import StorageTrouble, Transaction
 from enroll import store, timekeeping
 from enroll.mail import occasions
 from enroll.ra import RegistrationAuthority
@@ -104,13 +104,27 @@ class Chooser:
         self._ra = ra
         self._number: int | None = None
         self._rows: dict[str, Row] = {}
+        self._found: Generations | None = None
 
     def __call__(self, issuers: tuple[Issuer, ...]) -> Issuer:
         latest = self.generations().latest
         return next(each for each in issuers if each.issuer_id == latest)
 
+    def last(self) -> Generations:
+        """All of them as they are now, and while the database is out of reach as it told of them last."""
+        try:
+            return self.generations()
+        except StorageTrouble:
+            if self._found is None:
+                raise
+            return self._found
+
     def generations(self) -> Generations:
         """All of them as they are now; blocks for a look-up where something was written."""
+        self._found = self._generations()
+        return self._found
+
+    def _generations(self) -> Generations:
         ra = self._ra
         number = ra.database.changed()
         if number != self._number:
@@ -124,11 +138,17 @@ class Chooser:
 
 
 def look(ra: RegistrationAuthority) -> Generations:
-    """All of them as they are now, for whoever only tells of them; blocks for a look-up at the most."""
+    """All of them as they are now, for whoever only tells of them; blocks for a look-up at the most. While
+    the database is out of reach, those that were known last: help is read then more than ever."""
     choose = ra.authority.choose
     if isinstance(choose, Chooser):
-        return choose.generations()
+        return choose.last()
     return ra.database.read_now(partial(at_now, ra=ra))
+
+
+def told(ra: RegistrationAuthority) -> Issuer:
+    """The one that issues to clients, for whoever only tells of it."""
+    return ra.authority.issuer(look(ra).latest)
 
 
 def issuers(

@@ -90,7 +90,7 @@ class Gate:
         return self._names(generations.TRUSTED)
 
     def _names(self, states: frozenset[State]) -> tuple[str, ...]:
-        at, current = self.now(), self.ra.authority.current.issuer_id
+        at, current = self.now(), generations.told(self.ra).issuer_id
         found = generations.issuers(self.ra, states)
         alive = [each for each in found if each.issuer_id == current or each.not_after_at >= at]
         return tuple(each.common_name for each in alive)

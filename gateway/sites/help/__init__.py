@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
+from enroll import generations
 from enroll.refusals import Refusal
 from gateway.sites import revocation
 from gateway.sites.help import lists
@@ -128,7 +129,7 @@ def _page(request: web.Request, template: str, topic: Topic | None, **more: Any)
         "handouts": HANDOUTS,
         "policies": policies(facts_of(gate)),
         "certificates": certificates,
-        "issuer_name": gate.ra.authority.current.common_name,
+        "issuer_name": generations.told(gate.ra).common_name,
         "root": next((each for each in certificates if each.is_root), None),
     }
     return pages.render(request, template, headers={"Vary": "User-Agent, Cookie"}, **(values | more))
