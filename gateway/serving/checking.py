@@ -98,6 +98,10 @@ def troubles(data: Path) -> Iterator[Trouble]:
             hint = "mend the tables first, then the same again"
             yield Trouble("schema", f"the rest was not looked at, since {gone} is missing", hint)
             return
+        if astray := list(_owner(look)):
+            # What the directory says of its own database fits no other one.
+            yield from astray
+            return
         for check in CHECKS:
             yield from check(look)
 
@@ -165,12 +169,19 @@ def _numbering(look: _Look) -> Iterator[Trouble]:
 
 def _owner(look: _Look) -> Iterator[Trouble]:
     found, own = ca.store.owner(look.db), datadir.identity(look.data)
+    again = "type the same sekisho db copy again"
     if found is None:
         yield Trouble("owner", "it is nobody's", "sekisho serve makes it this CA's")
     elif found.ca != own:
         yield Trouble("owner", f"it is another CA's ({found.ca[:16]})", "correct database.url")
+    elif found.state == "left":
+        hint = f"correct database.url, or, where the copy was cut off, {again}"
+        yield Trouble("owner", "a copy that is left: another one is served instead", hint)
     elif found.state != "used":
-        yield Trouble("owner", f"it is a copy that is {found.state}", "type the same sekisho db copy again")
+        yield Trouble("owner", f"it is a copy that is {found.state}", again)
+
+
+def _counters(look: _Look) -> Iterator[Trouble]:
     for name in sorted(COUNTERS - counters(look.db)):
         yield Trouble("counters", f"the counter {name} is missing", f"restore a backup: {_RESTORE}")
 
@@ -369,7 +380,7 @@ def _more(check: str, found: Sequence[Any], hint: str) -> Iterable[Trouble]:
 Check = Callable[[_Look], Iterator[Trouble]]
 #: In this order: what others rest on comes first.
 CHECKS: Sequence[Check] = (
-    *(_damage, _steps, _owner, _numbering),
+    *(_damage, _steps, _counters, _numbering),
     *(_certificates, _rules, _references, _sealed),
     *(_record, _journal, _lists, _nodes),
 )

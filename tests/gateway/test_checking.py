@@ -497,7 +497,7 @@ _TOGETHER = (
     "a certificate of no request", "an unknown state", "processing without a serial",
     "a letter that left and has its text", "a job in no state", "decided by the proposer",
     "a print batch without an end", "a CA beyond the counter", "a list's number taken back",
-    "a search key of nobody", "no counter", "a copy that was left", "other octets", "a line that was altered",
+    "a search key of nobody", "no counter", "other octets", "a line that was altered",
     "a mark of another line", "a node of the other engine", "another table", "no index", "a column more",
 )  # fmt: skip
 
@@ -519,6 +519,17 @@ def test_a_server_s_are_said_as_well(register: Register) -> None:
 def test_what_one_engine_alone_can_have(register: Register, what: str) -> None:
     """Its own words for conditions, triggers, sequences and numbers."""
     _is_said(register, _ALONE["server" if register.url else "file"][what])
+
+
+@pytest.mark.parametrize("register", ["server"], indirect=True)
+@pytest.mark.parametrize("what", ["a copy that was left", "another CA's"])
+def test_of_a_database_that_is_not_the_directorys_only_that_is_said(register: Register, what: str) -> None:
+    """Journal and keys of windows are of the one that is served, and would only mislead."""
+    for each in (what, "no counter"):
+        register.spoil(*_in_words_of(register, SPOILT[each][0]))
+    (found,) = register.found()
+    assert (found.check, SPOILT[what][2] in found.what) == ("owner", True)
+    assert "correct database.url" in found.hint
 
 
 def test_every_rule_has_its_fault() -> None:
