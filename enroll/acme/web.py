@@ -219,17 +219,18 @@ async def _body(request: web.BaseRequest) -> bytes:
     raise malformed(f"the body is larger than {MAX_BODY} bytes", status=413)
 
 
-def unheard(status: int) -> tuple[Headers, bytes]:
+def unheard(status: int, directory: str) -> tuple[Headers, bytes]:
     """Header fields and body of what HTTP alone refuses, before the protocol has seen a request.
 
     ``status``: that of the answer (RFC 8555 section 6.7 has no types for these: "malformed" is the client's
-    fault, "serverInternal" ours).
+    fault, "serverInternal" ours). ``directory``: its path on the same host (section 7.1: the index is on every
+    resource).
     """
     ours = status in (500, 502, 503, 504)
     problem = Problem(
         "serverInternal" if ours else "malformed", HTTPStatus(status).phrase.lower(), status=status
     )
-    headers = {"Content-Type": _PROBLEM, "Cache-Control": "no-store"}
+    headers = {"Content-Type": _PROBLEM, "Cache-Control": "no-store", "Link": f'<{directory}>;rel="index"'}
     return [*headers.items()], _problem(problem).body
 
 

@@ -89,7 +89,7 @@ def says(*, any_origin: bool) -> Callable[[Denial, str], Said | None]:
     def say(why: Denial, target: str) -> Said | None:
         if not is_ours(target):
             return None
-        headers, body = acme.unheard(why.status)
+        headers, body = acme.unheard(why.status, f"{PREFIX}/directory")
         return (*headers, *(acme.CORS if any_origin else ())), body
 
     return say

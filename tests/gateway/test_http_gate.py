@@ -175,6 +175,7 @@ async def test_the_protocol_gets_problem_documents(
         assert answer.headers["content-type"] == "application/problem+json"
         problem = json.loads(answer.body)
         assert (problem["type"], problem["status"]) == (f"urn:ietf:params:acme:error:{kind}", status)
+        assert answer.headers["link"] == '</acme/directory>;rel="index"'
     else:
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
