@@ -223,8 +223,8 @@ def unheard(status: int, directory: str) -> tuple[Headers, bytes]:
     """Header fields and body of what HTTP alone refuses, before the protocol has seen a request.
 
     ``status``: that of the answer (RFC 8555 section 6.7 has no types for these: "malformed" is the client's
-    fault, "serverInternal" ours). ``directory``: its path on the same host (section 7.1: the index is on every
-    resource).
+    fault, "serverInternal" ours). ``directory``: its path on the same host (section 7.1: the index is on
+    every resource).
     """
     ours = status in (500, 502, 503, 504)
     problem = Problem(
