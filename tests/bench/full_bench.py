@@ -50,9 +50,10 @@ _FILL = (
     " revoke_old, serial, not_after_at, created_at, submitted_at, issued_at, picked_up_at)"
     " SELECT printf('%016d', r), 'protocol', user_id, 'picked_up', user_id || '0001', 'client-automated',"
     " 'protocol', 'never', serial, :at + 7776000 - i % 7776000, :at, :at, :at, :at FROM drawn",
-    "INSERT OR IGNORE INTO certificates (serial, issuer_id, profile, status, subject_cn, spki_sha256,"
+    "INSERT OR IGNORE INTO certificates (serial, issuer_id, profile, status, holder, subject_cn, spki_sha256,"
     " not_before_at, not_after_at, reserved_at, issued_at, template, der, fingerprint, order_id)"
-    " SELECT serial, 'stored', 'client-automated', 'issued', user_id || '0001', lower(hex(randomblob(32))),"
+    " SELECT serial, 'stored', 'client-automated', 'issued', user_id, user_id || '0001',"
+    " lower(hex(randomblob(32))),"
     " :at, :at + 7776000 - i % 7776000, :at, :at, hex(randomblob(260)), randomblob(:der),"
     " lower(hex(randomblob(32))), printf('%016d', r) FROM drawn",
     "INSERT INTO audit (id, at, actor, action, subject, why, result, digest, hash, detail)"

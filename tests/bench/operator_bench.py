@@ -60,9 +60,9 @@ def _insert(db: Any, users: int, certificates: int) -> None:
         ),
     )
     db.conn.executemany(
-        "INSERT INTO certificates(serial, issuer_id, profile, status, subject_cn, spki_sha256, not_before_at,"
-        " not_after_at, reserved_at, issued_at, template, der, fingerprint, order_id)"
-        " VALUES (?, 'issuer', 'client-person', 'issued', ?, '', ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO certificates(serial, issuer_id, profile, status, holder, subject_cn, spki_sha256,"
+        " not_before_at, not_after_at, reserved_at, issued_at, template, der, fingerprint, order_id)"
+        " VALUES (?, 'issuer', 'client-person', 'issued', ?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?)",
         _certificates(users, certificates),
     )
     (before,) = db.conn.execute("SELECT coalesce(max(id), 0) FROM audit").fetchone()
@@ -86,7 +86,7 @@ def _certificates(users: int, certificates: int) -> Iterator[tuple[Any, ...]]:
     for n in range(certificates):
         print_ = hashlib.sha256(str(n).encode()).hexdigest()
         yield (
-            f"{n:032x}", _cn(n, users), START, START + _YEAR, START, START, "x" * 1_500, _DER, print_,
+            f"{n:032x}", _owner(n, users), _cn(n, users), START, START + _YEAR, START, START, "x" * 1_500, _DER, print_,
             f"{n:016d}",
         )  # fmt: skip
 
