@@ -86,8 +86,8 @@ def _certificates(users: int, certificates: int) -> Iterator[tuple[Any, ...]]:
     for n in range(certificates):
         print_ = hashlib.sha256(str(n).encode()).hexdigest()
         yield (
-            f"{n:032x}", _owner(n, users), _cn(n, users), START, START + _YEAR, START, START, "x" * 1_500, _DER,
-            print_, f"{n:016d}",
+            f"{n:032x}", _owner(n, users), _cn(n, users), START, START + _YEAR, START, START, "x" * 1_500,
+            _DER, print_, f"{n:016d}",
         )  # fmt: skip
 
 
