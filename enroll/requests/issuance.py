@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -288,9 +288,16 @@ def p12_password_problem(password: str, confirmation: str) -> Refusal | None:
 
 
 async def prepare_download(
-    ra: RegistrationAuthority, request_id: str, password: str, form: Format, *, actor: str
+    ra: RegistrationAuthority,
+    request_id: str,
+    password: str,
+    form: Format,
+    *,
+    actor: str,
+    beside: Callable[[Transaction, str], None] = lambda _db, _token: None,
 ) -> str:
     """Builds the PKCS#12 under the chosen password and returns the token of its Download button.
+    ``beside``: keeps the token in the same transaction.
 
     The file waits sealed for ``ticket_seconds``. Raises Refusal("not_available") when the window has
     closed, the downloads are used up or the key is gone (Z4).
@@ -328,6 +335,7 @@ async def prepare_download(
         )
         store.add_ticket(db, ticket)
         store.audit(db, at, actor, "p12.built", request_id, format=form)
+        beside(db, token)
 
     await ra.database.write(work)
     return token

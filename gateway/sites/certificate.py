@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 
 from ca.pkcs12 import CONTENT_TYPE, LONG_PASSWORD
+from ca.storage import Transaction
 from enroll import identifiers, store
 from enroll.jst import shown
 from enroll.ra import RegistrationAuthority, token_hash
@@ -174,7 +175,7 @@ async def download_page(
 ) -> web.Response:
     """The screen with the Download button; without a live ticket, the way back to the input screen."""
     ra = request.app[pages.GATE].ra
-    ticket = await _ticket(ra, session, enrollment.request_id)
+    _, ticket = await _button(ra, session, enrollment.request_id)
     if ticket is None:
         return pages.see_other(paths.input)
     return pages.render(
@@ -202,7 +203,7 @@ async def download_status(
     ra: RegistrationAuthority, session: Session | None, enrollment: Enrollment
 ) -> web.Response:
     """For the page's script: whether the file of the session's button was sent."""
-    ticket = None if session is None else await _ticket(ra, session, enrollment.request_id)
+    _, ticket = ("", None) if session is None else await _button(ra, session, enrollment.request_id)
     return web.json_response({"downloaded": ticket is not None and ticket.fetched_at is not None})
 
 
@@ -224,12 +225,12 @@ async def send(
         raise Refusal("not_found")
     ra, request_id = request.app[pages.GATE].ra, enrollment.request_id
     obtainable = session.data.get("request_id") != request_id or window.is_open(ra, enrollment)
-    ticket = await _ticket(ra, session, request_id) if obtainable else None
+    token, ticket = await _button(ra, session, request_id)
     if obtainable and ticket is None:
         return pages.see_other(paths.input)
-    if ticket is not None and request.query.get("ticket", _name(ticket)) != _name(ticket):
+    if obtainable and ticket is not None and request.query.get("ticket", _name(ticket)) != _name(ticket):
         return pages.see_other(f"{paths.download}?{_NEWER}")
-    got = await issuance.download(ra, _token(ra, session), request_id, actor=actor)
+    got = await issuance.download(ra, token, request_id, actor=actor)
     name = got.filename.removesuffix(".p12") + suffix
     content, kind = got.content, CONTENT_TYPE
     if wanted == _PROFILE:
@@ -264,7 +265,7 @@ async def is_stale(ra: RegistrationAuthority, session: Session | None, request_i
     """Whether this session had a Download button for the request, and its time is over."""
     if session is None or session.data.get("request_id") != request_id or "ticket" not in session.data:
         return False
-    return await _ticket(ra, session, request_id) is None
+    return (await _button(ra, session, request_id))[1] is None
 
 
 async def _prepare(ra: RegistrationAuthority, session: Session, entered: Input, actor: str) -> None:
@@ -273,25 +274,39 @@ async def _prepare(ra: RegistrationAuthority, session: Session, entered: Input, 
     await completion.within(ra, request_id)
     if await issuance.is_processing(ra, request_id):
         raise Refusal("issuing_later")
-    ticket = await issuance.prepare_download(ra, request_id, entered.password, entered.form, actor=actor)
-    await sessions.change(
-        ra,
-        session,
-        request_id=request_id,
-        # Sealed: a copy of the database opens no file.
-        ticket=ra.vault.seal(_TICKET_PURPOSE, ticket.encode()).hex(),
-        form=entered.form,
-        long=len(entered.password) > LONG_PASSWORD or None,
-    )
+
+    def keep(db: Transaction, ticket: str) -> None:
+        data = {
+            "request_id": request_id,
+            # Sealed: a copy of the database opens no file.
+            "ticket": ra.vault.seal(_TICKET_PURPOSE, ticket.encode()).hex(),
+            "form": entered.form,
+            "long": len(entered.password) > LONG_PASSWORD or None,
+        }
+        sessions.change_in(db, session, data)
+
+    # Both at once: whoever looks in between has the button of a file that is no more.
+    await issuance.prepare_download(ra, request_id, entered.password, entered.form, actor=actor, beside=keep)
 
 
-async def _ticket(ra: RegistrationAuthority, session: Session, request_id: str) -> store.Ticket | None:
-    hashed = token_hash(_token(ra, session))
-    found = await ra.database.read(lambda db: store.ticket(db, hashed))
+async def _button(
+    ra: RegistrationAuthority, session: Session, request_id: str
+) -> tuple[str, store.Ticket | None]:
+    """The token of the session's Download button, empty if it has none, and the file that waits behind it.
+
+    As they are now: another Submit may have replaced both since the request's session was read.
+    """
+
+    def work(db: Transaction) -> tuple[str, store.Ticket | None]:
+        sealed = str(sessions.data_now(db, session).get("ticket", ""))
+        token = ra.vault.open(_TICKET_PURPOSE, bytes.fromhex(sealed)).decode() if sealed else ""
+        return token, store.ticket(db, token_hash(token))
+
+    token, found = await ra.database.read(work)
     if found is None or found.request_id != request_id or ra.now() >= found.expires_at:
-        return None
+        return token, None
     # The row without the sealed file: pages need the name and the time only.
-    return replace(found, sealed_p12=b"")
+    return token, replace(found, sealed_p12=b"")
 
 
 def _file_of(session: Session | None) -> str:
@@ -303,9 +318,3 @@ def _file_of(session: Session | None) -> str:
 def _name(ticket: store.Ticket) -> str:
     """Tells the file of a button from a later one's. It opens nothing."""
     return ticket.token_hash[:12]
-
-
-def _token(ra: RegistrationAuthority, session: Session) -> str:
-    """The token of the session's Download button; empty if it has none."""
-    sealed = str(session.data.get("ticket", ""))
-    return ra.vault.open(_TICKET_PURPOSE, bytes.fromhex(sealed)).decode() if sealed else ""

@@ -207,7 +207,18 @@ def settled_until(session: Session) -> int:
 
 async def change(ra: RegistrationAuthority, session: Session, **data: Any) -> None:
     """Sets values in a session's data; None removes one."""
-    await ra.database.write(lambda db: store.change_session(db, session.token_hash, data))
+    await ra.database.write(lambda db: change_in(db, session, data))
+
+
+def change_in(db: Transaction, session: Session, data: Mapping[str, Any]) -> None:
+    """The same within somebody's transaction."""
+    store.change_session(db, session.token_hash, data)
+
+
+def data_now(db: Transaction, session: Session) -> dict[str, Any]:
+    """What a session's data is by now; nothing if it has ended."""
+    found = store.session(db, session.token_hash)
+    return {} if found is None else dict(json.loads(found["data"]))
 
 
 async def end(
