@@ -42,7 +42,8 @@ OTHERS = {
     *("--force-reinstall", "--issuer", "--jwks", "--origin"),
     *("--module", "--login", "--login-type", "--init-pin"),  # of pkcs11-tool
     *("--system", "--home-dir", "--shell"),  # of useradd
-    *("--cert", "--cacert"),  # of curl
+    *("--cert", "--cacert", "--connect-to"),  # of curl
+    *("--locale", "--no-sync", "--template", "--if-exists"),  # of initdb, createdb, dropdb
 }
 
 

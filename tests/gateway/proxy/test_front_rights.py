@@ -221,6 +221,9 @@ async def test_a_late_answer_is_asked_for_once_more(deployment: Build) -> None:
             return Caller(request.verdict) if entitled else None
 
         async def find(self, request: Request) -> Caller:
+            # On a busy machine the first answer is late as well.
+            if (found := self.known(request)) is not None:
+                return found
             raise NotRelayed(403, "login")
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
