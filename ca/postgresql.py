@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
-import uvloop
 from greenlet import getcurrent, greenlet
 
 from ca.databaseserver import Server, parse
@@ -243,11 +242,10 @@ class _Blocking(_Reader):
 
 
 class _Loop:
-    """A thread with an event loop: uvloop's, whatever the caller's is. A statement is one turn of it, and an
-    order has fifty."""
+    """A thread with an event loop."""
 
     def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="database", daemon=True)
         self._thread.start()
 
