@@ -224,14 +224,16 @@ def unheard(status: int, directory: str) -> tuple[Headers, bytes]:
 
     ``status``: that of the answer (RFC 8555 section 6.7 has no types for these: "malformed" is the client's
     fault, "serverInternal" ours). ``directory``: its path on the same host (section 7.1: the index is on
-    every resource).
+    every resource). With 421 there is none: the target is another server's (RFC 9110 section 15.5.20).
     """
     ours = status in (500, 502, 503, 504)
     problem = Problem(
         "serverInternal" if ours else "malformed", HTTPStatus(status).phrase.lower(), status=status
     )
-    headers = {"Content-Type": _PROBLEM, "Cache-Control": "no-store", "Link": f'<{directory}>;rel="index"'}
-    return [*headers.items()], _problem(problem).body
+    headers: Headers = [("Content-Type", _PROBLEM), ("Cache-Control", "no-store")]
+    if status != HTTPStatus.MISDIRECTED_REQUEST:
+        headers.append(("Link", f'<{directory}>;rel="index"'))
+    return headers, _problem(problem).body
 
 
 def _query(text: str) -> dict[str, str]:

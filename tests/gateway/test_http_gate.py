@@ -180,6 +180,15 @@ async def test_the_protocol_gets_problem_documents(
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
+async def test_another_servers_target_has_no_directory(serve: Serve, pki: Pki) -> None:
+    """RFC 9110 section 15.5.20: a link would lead to whom the request was meant for."""
+    running = await serve(open_site(pki, says=protocol.says(any_origin=True)))
+    async with connect(running.port, b"enroll.test") as client:
+        answer = await client.ask(b"GET /acme/directory HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+    assert (answer.status, answer.headers["content-type"]) == (421, "application/problem+json")
+    assert "link" not in answer.headers
+
+
 async def test_our_own_fault_says_nothing(serve: Serve, pki: Pki, caplog: pytest.LogCaptureFixture) -> None:
     """An exception in a handler is a 500 without detail, and one entry in the log."""
 
