@@ -12,7 +12,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -263,26 +263,22 @@ def _told(running: _Demo) -> Mapping[str, Any]:
 
 
 def _healthy(port: int) -> bool:
-    connection = HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+    return _status(port, "/healthz") == 200
 
 
 def _lets_through(port: int) -> bool:
     """Whether somebody behind it answers, whatever it says."""
-    connection = HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status > 0
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+    return _status(port, "/") > 0
+
+
+def _status(port: int, path: str) -> int:
+    """Of an answer; 0 where there is none."""
+    with closing(HTTPConnection(HOST, port, timeout=2)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, HTTPException):
+            return 0
 
 
 async def _either(stop: asyncio.Event, again: asyncio.Event) -> bool:
