@@ -117,6 +117,7 @@ connect_seconds = 5.0
 statement_seconds = 30.0
 lock_seconds = 30.0
 cache = 64
+nodes = 1
 [clock]
 ahead_days = 7
 behind_minutes = 10

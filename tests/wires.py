@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 
 _SOCKET = ".s.PGSQL.5432"
-_ATTEMPT = 0.02
 
 
 class Wire:
@@ -25,6 +24,8 @@ class Wire:
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._listening: asyncio.Server | None = None
+        self._spoken = asyncio.Event()
+        self._spoken.set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._do(self._listen())
@@ -32,6 +33,7 @@ class Wire:
     def become(self, mood: str) -> None:
         """From now on, for those who are there as well."""
         before, self.mood = self.mood, mood
+        self._loop.call_soon_threadsafe(self._spoken.clear if mood == "silent" else self._spoken.set)
         if mood == "refusing":
             self._do(self._refuse())
         elif before == "refusing":
@@ -79,8 +81,7 @@ class Wire:
         with suppress(OSError):
             while some := await reader.read(65_536):
                 await asyncio.sleep(self.delay)
-                while self.mood == "silent":
-                    await asyncio.sleep(_ATTEMPT)
+                await self._spoken.wait()
                 writer.write(some)
                 await writer.drain()
         writer.close()

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from ca.errors import ConfigError
+from ca.files import make_private_directory
 from gateway.running.stopping import end_with_parent
 
 #: Who runs the server where we are root, which it refuses.
@@ -144,7 +145,7 @@ class Cluster:
     def made(self) -> None:
         """Makes the cluster if it is not there. ConfigError where its user cannot get."""
         if not (self.folder / "PG_VERSION").exists():
-            self.folder.mkdir(mode=0o700)
+            make_private_directory(self.folder)
             self._given()
             # Nothing of a demo has to survive a power cut.
             words = ("-U", _OWNER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -159,7 +160,7 @@ class Cluster:
 
     def copied(self, primary: Cluster, name: str) -> None:
         """Makes this one a replica of another one that runs, which knows it by ``name``."""
-        self.folder.mkdir(mode=0o700)
+        make_private_directory(self.folder)
         self._given()
         address = f"host={primary.socket} user={_OWNER} application_name={name}"
         self._typed("pg_basebackup", "-D", self.folder, "-R", "-X", "stream", "-c", "fast", "-d", address)
