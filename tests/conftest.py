@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import held
 from tests.longest import place_of
-from tests.turns import part, turn
+from tests.turns import kept, part, turn
 
 held.watch()
 
@@ -27,16 +27,25 @@ settings.load_profile("sekisho")
 gc.disable()
 
 
+def _by_turns(item: pytest.Item) -> bool:
+    """Whether it is of a kind that takes most of the time."""
+    return any(item.get_closest_marker(name) for name in ("browser", "client", "slow"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files whole and in the order of `tests/longest.py` (xdist keeps it with --no-loadscope-reorder). With
-    ``SEKISHO_TEST_EVERY`` one in so many, others with each commit."""
+    """Files whole and in the order of `tests/longest.py` (xdist keeps it with --no-loadscope-reorder).
+    ``SEKISHO_TEST_EVERY``: one in so many, others with each commit; ``SEKISHO_TURNS``: only of `_by_turns`.
+    """
     items.sort(key=lambda item: place_of(item.nodeid.partition("::")[0]))
-    every = int(os.environ.get("SEKISHO_TEST_EVERY") or 1)
-    if every > 1:
-        kept = part(items, every, turn())
-        chosen = set(kept)
-        config.hook.pytest_deselected(items=[each for each in items if each not in chosen])
-        items[:] = kept
+    if (every := int(os.environ.get("SEKISHO_TEST_EVERY") or 1)) > 1:
+        chosen = part(items, every, turn())
+    elif (every := int(os.environ.get("SEKISHO_TURNS") or 1)) > 1:
+        chosen = kept(items, _by_turns, every, turn())
+    else:
+        return
+    left = set(items).difference(chosen)
+    config.hook.pytest_deselected(items=[each for each in items if each in left])
+    items[:] = chosen
 
 
 def pytest_collection_finish() -> None:

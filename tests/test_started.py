@@ -122,6 +122,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fails", "stopped", "forks", "speaks", "dead_leader"])
 def test_a_failed_test_leaves_nobody(tmp_path: Path, name: str) -> None:
     """Children and theirs are gone when the run ends, be they deaf to SIGTERM, stopped or orphans."""
@@ -132,6 +133,7 @@ def test_a_failed_test_leaves_nobody(tmp_path: Path, name: str) -> None:
     assert not any(_lives(int(pid)) for pid in told.read_text().split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_a_test_that_hangs_leaves_nobody(tmp_path: Path, method: str) -> None:
     """Its time over, it fails; where the whole run ends for it (``thread``), its processes do as well."""
@@ -142,6 +144,7 @@ def test_a_test_that_hangs_leaves_nobody(tmp_path: Path, method: str) -> None:
     assert _gone(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_killed_leaves_nobody(tmp_path: Path, number: signal.Signals) -> None:
     """Whatever ends pytest itself ends what it started."""
@@ -157,6 +160,7 @@ def test_a_run_that_is_killed_leaves_nobody(tmp_path: Path, number: signal.Signa
         assert _gone(told)
 
 
+@pytest.mark.slow
 def test_what_copies_come_from_ends_with_the_run(tmp_path: Path) -> None:
     """Killed, a run leaves neither the warden nor the process that has loaded the product."""
     command, told = _planted(tmp_path, "test_copies")
@@ -171,6 +175,7 @@ def test_what_copies_come_from_ends_with_the_run(tmp_path: Path) -> None:
         assert _gone(told, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("version", "--json"), ("org", "list"), ("nothing",)])
 def test_a_copy_is_no_other_than_a_program(tmp_path: Path, words: tuple[str, ...]) -> None:
     """Words, environment, place, both outputs and the exit code; it is our child and leads a session."""
@@ -202,6 +207,7 @@ def test_only_what_is_left_is_killed() -> None:
     assert session_of(bystander.pid) == set()
 
 
+@pytest.mark.slow
 def test_whatever_is_started_is_started_there() -> None:
     """No test starts or forks a process past tests/started.py; what is waited for at once (`run`) may be."""
     found = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,8 +17,27 @@ def part(of: Sequence[T], every: int, turn: int) -> list[T]:
     return list(of[turn % every :: every])
 
 
+def kept(of: Sequence[T], by_turns: Callable[[T], bool], every: int, turn: int) -> list[T]:
+    """All of them in their order, but of those that take turns only the `part`."""
+    ours = iter(part([each for each in of if by_turns(each)], every, turn))
+    coming = next(ours, None)
+    found = []
+    for each in of:
+        if not by_turns(each):
+            found.append(each)
+        elif each is coming:
+            found.append(each)
+            coming = next(ours, None)
+    return found
+
+
 def turn() -> int:
-    """A number that another commit has another of."""
-    asked = ["git", "rev-parse", "HEAD"]
-    found = subprocess.run(asked, cwd=_ROOT, capture_output=True, text=True, check=False)
-    return int(found.stdout.strip() or "0", 16)
+    """How many commits there are; in a shallow clone, which cannot tell, a number that each has its own."""
+    if _asked("--is-shallow-repository") == "true":
+        return int(_asked("HEAD"), 16)
+    return int(_asked("--count", "HEAD", of="rev-list"))
+
+
+def _asked(*words: str, of: str = "rev-parse") -> str:
+    done = subprocess.run(["git", of, *words], cwd=_ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "0"

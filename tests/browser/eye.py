@@ -1,7 +1,8 @@
 """Who looks at every screen, in every width, scheme and language, and says what is at fault on it.
 
-With SEKISHO_SCREENSHOTS=DIR each is written there as a picture, to be looked at. With SEKISHO_SCREENS_EVERY=N
-one screen in N is looked at so, others with each commit; the rest in Japanese, light and four widths.
+With SEKISHO_SCREENSHOTS=DIR each is written there as a picture, to be looked at. With SEKISHO_TURNS=N
+one screen in N is looked at so, others when it is the test's turn again; the rest in Japanese, light and four
+widths.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ PICTURES = os.environ.get("SEKISHO_SCREENSHOTS")
 _SIZES = {1280: "desktop", 375: "phone"}
 #: In English, and where it is not a screen's turn: where it is narrowest, a tablet's, and those of `_SIZES`.
 _FEW = (320, 375, 768, 1280)
-_EVERY = 1 if PICTURES else int(os.environ.get("SEKISHO_SCREENS_EVERY", "1"))
-_TURN = turn()
+_EVERY = 1 if PICTURES else int(os.environ.get("SEKISHO_TURNS") or 1)
+# A test comes up each so many commits (tests/conftest.py): the screens change each time that it does.
+_TURN = turn() // _EVERY
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 #: In English too, but not in both, except for pictures: colours do not depend on words.
 _ENGLISH = SCHEMES if PICTURES else SCHEMES[1:]

@@ -199,6 +199,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_kill_half_way_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     """kill -9 at random moments: the directory either loads whole, or says it is unfinished and is made
     anew by the next init."""

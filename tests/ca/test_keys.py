@@ -70,6 +70,7 @@ def test_keys_of_the_faulty_library_are_weak(bits: int) -> None:
         assert parse_public_key(_rsa_spki(mixed))
 
 
+@pytest.mark.slow
 def test_no_other_key_is_taken_for_one_of_those() -> None:
     """By chance one of 2^167 would be; of 20,000 numbers, and of real keys, none is."""
     by_chance = math.prod(Fraction(len(powers), prime - 1) for prime, powers in keys._ROCA)

@@ -76,6 +76,7 @@ def replica():
         yield replica
 
 
+@pytest.mark.slow
 def test_a_server_that_can_only_be_read_is_passed_over(cluster, replica, tmp_path):
     """Whichever comes first in the address, when it is opened and for every later connection."""
     for hosts in ((replica, cluster), (cluster, replica)):
@@ -401,6 +402,7 @@ async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s
     assert len(set(ran)) == 2
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_killed_under_load_loses_no_answer_and_does_nothing_twice(tmp_path):
     """kill -9 of one of its processes has it lose every connection and its memory, and begin anew from its
     log. What was answered is there; what failed is not, and is done when it is asked for again."""

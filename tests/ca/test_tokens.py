@@ -42,6 +42,7 @@ def opened() -> Iterator[Opened]:
         each.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ec-p256", "ec-p384", "rsa-3072"])
 async def test_a_key_of_a_token_signs_as_a_file_does(hsm: SoftHsm, opened: Opened, kind: str) -> None:
     """Made there or taken in: what comes back is verified by the public key (RFC 8017, SEC 1)."""
@@ -159,6 +160,7 @@ def trouble_of(tokens: Tokens, key: TokenKey) -> TokenTrouble:
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_wrong_pin_is_tried_once(hsm: SoftHsm, opened: Opened, tmp_path: Path) -> None:
     """And never again by itself, by no other process either: a token locks itself after a few."""
     opened().generate(key_named("k", identifier="01"), "ec-p256")
@@ -181,6 +183,7 @@ def test_a_wrong_pin_is_tried_once(hsm: SoftHsm, opened: Opened, tmp_path: Path)
     assert trouble_of(opened(pin=WRONG_PIN, refusals=refusals), key_named("k")).code == "pin"
 
 
+@pytest.mark.slow
 def test_a_pin_that_was_put_right_is_taken_without_a_restart(hsm: SoftHsm, tmp_path: Path) -> None:
     """Whoever writes the right one into its file has done what there was to do."""
     pins = [PIN]

@@ -71,6 +71,7 @@ def _kills_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 async def test_work_that_kills_its_process_is_given_up(workers: Workers) -> None:
     """Three processes die of it, its caller is told, and what comes next is done."""
     with pytest.raises(RuntimeError, match="3 processes have died of the same work"):

@@ -152,6 +152,7 @@ def _years_later(shell: Shell, years: int) -> None:
     (shell.data / CLOCK).write_text(json.dumps({"offset": years * 366 * 86_400}))
 
 
+@pytest.mark.slow
 def test_what_is_over_is_put_away(peopled: Shell, tmp_path: Path) -> None:
     """Only what is over, and each else is told why not and what to type. Then nobody wants its key: without
     it the gateway opens, issues, backs itself up, comes back and practises that; before, nothing did."""

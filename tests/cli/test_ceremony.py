@@ -367,6 +367,7 @@ def waiting(root: ceremony.Root, tmp_path: Path) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 def test_a_data_directory_below_a_root_elsewhere(waiting: Shell, root: ceremony.Root, tmp_path: Path) -> None:
     """It has no key of the root, waits for the certificate, says so to every command, and then issues; the
     next CA and the root's list come by the same way."""

@@ -112,6 +112,7 @@ def _state(sekisho: Shell, request_id: str) -> tuple[str, bool]:
     return str(row[0]), bool(row[1])
 
 
+@pytest.mark.slow
 @LEAPS
 def test_a_server_holds_and_goes_on(peopled: Shell, tmp_path: Path, off: int, kind: str) -> None:
     """Two workers in doubt serve, wipe nothing and say so (log, readyz, metric) until it is confirmed."""

@@ -49,6 +49,7 @@ def shell_request(shell: Shell) -> str:
     return str(shell("request", "list").value["requests"][0]["request_id"])
 
 
+@pytest.mark.slow
 def test_init(tmp_path: Path) -> None:
     """``init`` makes a directory that opens, writes every default, and refuses to do it twice."""
     sekisho = Shell(tmp_path / "new")
@@ -116,6 +117,7 @@ def test_data_and_passphrase(sekisho: Shell, tmp_path: Path) -> None:
     assert "set SEKISHO_PASSPHRASE or name a file with --passphrase-file FILE" in asked.stderr
 
 
+@pytest.mark.slow
 def test_passphrase_change(sekisho: Shell) -> None:
     """After a change only the new passphrase opens; a wrong old one changes nothing."""
     new = "another horse battery staple"
@@ -495,6 +497,7 @@ def test_every_command_is_loaded_when_it_is_asked_for() -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_needs_little_loads_little() -> None:
     """``version`` loads hardly anything. It and the process that has the keys load no site, no aiohttp and
     nothing that writes letters, makes tables or draws them, nor does what is done to people; a name that is

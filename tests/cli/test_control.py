@@ -115,6 +115,7 @@ def test_a_secret_that_did_not_arrive_is_taken_back(gateway: Gateway, shell: She
     assert [bool(each["withdrawn_at"]) for each in listed] == [True]
 
 
+@pytest.mark.slow
 def test_a_reader_may_leave(gateway: Gateway) -> None:
     line = f"{SEKISHO} audit show --json | head -c 5; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
@@ -175,6 +176,7 @@ def _asked(gateway: Gateway, **what: object) -> dict[str, object]:
         line.close()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_there(gateway: Gateway, tmp_path: Path) -> None:
     """An import stops between two rows, and both sides say that what was done stays done."""
     rows = "".join(f"12345678,社員 {number},n{number}@example.jp\n" for number in range(20_000))

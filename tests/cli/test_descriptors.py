@@ -43,6 +43,7 @@ def _held(gateway: Gateway, stack: ExitStack) -> int:
     return 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_soft_limit_is_raised(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """A login shell's soft limit does not bind the gateway: it takes what the hard one allows."""
@@ -56,6 +57,7 @@ def test_the_soft_limit_is_raised(sekisho: Shell, tmp_path: Path, workers: int) 
         assert (found["state"], found["found"]) == ("ok", f"{hard} for each process")
 
 
+@pytest.mark.slow
 def test_one_address_does_not_take_every_descriptor(sekisho: Shell, tmp_path: Path) -> None:
     """With fewer descriptors than connections are allowed, fewer are taken: others get in all the same, and
     the log and the doctor say what to type."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.bench.acme_load import Target
 from tests.soak.drilling import Load, drilled, lost
 
 
+@pytest.mark.slow
 async def test_nothing_goes_backwards_while_clients_enroll(tmp_path: Path) -> None:
     """Programs enroll, renew and revoke, a person picks up, somebody reads the lists; the backup that is made
     then becomes, with the journal, the register as it is at the end."""

@@ -412,6 +412,7 @@ def _can_be_served(row: Row) -> bool:
     return isinstance(found, DeploymentCommand) and not found.needs_passphrase
 
 
+@pytest.mark.slow
 def test_every_change_is_in_the_trail(day: Day) -> None:
     """What a command changes stands there, under the real user of the process; looking leaves nothing."""
     real = f"operator:{pwd.getpwuid(os.getuid()).pw_name}"

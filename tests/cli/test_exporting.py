@@ -40,6 +40,7 @@ def _many(shell: Shell) -> None:
         )
 
 
+@pytest.mark.slow
 def test_every_list(peopled: Shell) -> None:
     """Each comes as CSV with a heading and its last line, and as one document with --json; the number of what
     is narrowed is that of the rows."""
@@ -78,6 +79,7 @@ def test_what_is_typed_wrong(peopled: Shell, words: tuple[str, ...], said: str) 
     assert _acts(peopled) == []
 
 
+@pytest.mark.slow
 def test_by_the_gateway_to_a_file(peopled: Shell, tmp_path: Path) -> None:
     """Octet by octet what its SHA-256 says, whatever the locale is; somebody who reads a few lines and leaves
     ends it, and the record says so; whole, altered and broken off are told apart."""

@@ -375,6 +375,7 @@ def test_organisations_are_imported(peopled: Shell, tmp_path: Path) -> None:
     assert (again["added"], again["exists"], again["refused"]) == (0, 2, 4)
 
 
+@pytest.mark.slow
 def test_a_killed_import_goes_on(peopled: Shell, tmp_path: Path) -> None:
     """kill -9 in the middle: what was recorded stays whole, and the same command records the rest, once."""
     file = tmp_path / "many.csv"

@@ -152,6 +152,7 @@ async def test_a_reload_takes_everything_else(sekisho: Shell) -> None:
     assert (look.outcome, look.error) == ("done", None)
 
 
+@pytest.mark.slow
 def test_a_changed_passphrase_ends_nobody(sekisho: Shell, tmp_path: Path) -> None:
     """Under a running server: a reload is done, and whoever is killed comes back, one or all of them."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
@@ -167,6 +168,7 @@ def test_a_changed_passphrase_ends_nobody(sekisho: Shell, tmp_path: Path) -> Non
     assert sekisho("serve").error["message"].startswith("the passphrase does not open")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", ["a slip", "a good one"])
 def test_an_edit_counts_once_it_is_reloaded(sekisho: Shell, tmp_path: Path, edit: str) -> None:
     """Saved and not asked for, neither a slip nor a good setting reaches a worker, however often it dies."""
@@ -210,6 +212,7 @@ def _shown(gateway: Gateway, ca: Path) -> bytes:
         return der
 
 
+@pytest.mark.slow
 def test_every_file_is_the_one_that_was_read(sekisho: Shell, tmp_path: Path) -> None:
     """Certificate, key, mail password, template, the upstream's CA, issuing CAs: halfway written or gone,
     a replaced worker has them all, and another certificate is shown after a reload only."""
@@ -248,6 +251,7 @@ def test_every_file_is_the_one_that_was_read(sekisho: Shell, tmp_path: Path) -> 
         assert len(keys) == 1
 
 
+@pytest.mark.slow
 async def test_our_own_certificate_is_renewed_while_running(sekisho: Shell, tmp_path: Path) -> None:
     """Thirty days before its end another one is there: in every worker, and in those that come later."""
     async with opened_deployment(sekisho.data, PASSPHRASE) as deployment:
@@ -270,6 +274,7 @@ async def test_our_own_certificate_is_renewed_while_running(sekisho: Shell, tmp_
         assert {_shown(gateway, gateway.ca) for _ in range(8)} == {renewed}
 
 
+@pytest.mark.slow
 def test_a_look_that_hangs_holds_nobody_up(sekisho: Shell, tmp_path: Path) -> None:
     """On a disk that does not answer (here: a pipe that nobody writes) workers are replaced, a stop stops."""
     pipe = sekisho.data / "password"
@@ -295,6 +300,7 @@ def test_a_look_that_hangs_holds_nobody_up(sekisho: Shell, tmp_path: Path) -> No
         assert ended(gateway) == 0
 
 
+@pytest.mark.slow
 def test_no_process_keeps_the_passphrase(sekisho: Shell, tmp_path: Path) -> None:
     """Neither in what it hands to its children nor in what the kernel shows of it."""
     with ready(sekisho.data, tmp_path, workers=2, copied=False) as gateway:
@@ -316,6 +322,7 @@ def _without_nonces(data: Path) -> Path:
     return table
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_started_is_told_of(sekisho: Shell, tmp_path: Path) -> None:
     """After three times /readyz, the figures and the log say so, until it lives again."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
@@ -342,6 +349,7 @@ def _listened(systemd: socket.socket, told: list[str]) -> None:
             told.append(systemd.recv(1_000).decode())
 
 
+@pytest.mark.slow
 def test_nobody_to_serve_is_the_end(sekisho: Shell, tmp_path: Path) -> None:
     """With no worker for fifteen seconds serve ends with 1 and closes its port; systemd hears the states."""
     log, port, address = tmp_path / "log", free_port(), str(tmp_path / "notify")

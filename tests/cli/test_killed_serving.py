@@ -46,6 +46,7 @@ _USERS = count()
 
 
 # What all tests have is enough for a few.
+@pytest.mark.slow
 @pytest.mark.timeout(600 + 30 * KILLS)
 async def test_kills_of_whoever_serves_lose_and_double_nothing(sekisho: Shell, tmp_path: Path) -> None:
     """While certificates are issued and revoked: each that was given is on record, once; what was revoked
@@ -157,6 +158,7 @@ async def _one_more(worker: Deployment, given: dict[str, str], revoked: set[str]
         revoked.add(serial)
 
 
+@pytest.mark.slow
 def test_an_answer_of_the_api_that_nobody_heard(peopled: Shell, tmp_path: Path) -> None:
     """kill -9 of a real gateway between the commit and the answer: whoever asks again under the same key is
     told what was done, and it is not done again; under another key it is."""

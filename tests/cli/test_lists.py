@@ -76,6 +76,7 @@ def _number(der: bytes) -> int:
     return x509.load_der_x509_crl(der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_list_for_everybody(lived: dict[str, Any], tmp_path: Path, workers: int) -> None:
     """There before anybody asks; the same bytes from every worker and for the command; anew after a change,
@@ -135,6 +136,7 @@ def _tells(der: bytes, serial: str) -> bool:
     return x509.load_der_x509_crl(der).get_revoked_certificate_by_serial_number(int(serial, 16)) is not None
 
 
+@pytest.mark.slow
 def test_a_server_without_room_for_a_list_serves_all_the_same(sekisho: Shell, tmp_path: Path) -> None:
     """503 with Retry-After until there is one; the log, the doctor and /readyz say so."""
     (sekisho.data / "crls").write_text("in the way")

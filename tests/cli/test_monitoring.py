@@ -156,6 +156,7 @@ WAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not here: apt-get install prometheus")
 def test_what_wakes_somebody(tmp_path: Path) -> None:
     """By Prometheus' own engine: an alert fires at what it is for, and not at what is well."""

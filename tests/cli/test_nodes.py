@@ -74,6 +74,7 @@ def with_somebody(first: Shell) -> None:
     assert first("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", _USER).code == 0
 
 
+@pytest.mark.slow
 def test_a_node_has_what_all_have_and_what_is_its_own(first: Shell, second: Shell) -> None:
     """The CA's keys and the settings are the same, the journal and the identity are not; each knows both."""
     assert first("org", "add", "12345678", "霞が関商事").code == 0
@@ -244,6 +245,7 @@ def _end_of(p12: bytes) -> int:
     return int(certificate.not_valid_after_utc.timestamp())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_somebody")
 async def test_the_manual_s_flow_on_two_nodes(first: Shell, second: Shell, tmp_path: Path) -> None:
     """Every request goes to another node than the one before: pick-up, login, renewal. What one revokes the
@@ -295,6 +297,7 @@ def _lists(node: Gateway) -> list[bytes]:
 _LEADS = "this node leads from now on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 @pytest.mark.parametrize("where", ["MAIL", "DATA"])
 def test_a_leader_that_stops_in_the_middle_of_a_letter(
@@ -374,6 +377,7 @@ class _Restless(Acme):
         return answer
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_somebody")
 async def test_whichever_node_is_asked(first: Shell, tmp_path: Path) -> None:
     """Each connection of people and programs goes to a node that is drawn: pick-up, login and orders pass,

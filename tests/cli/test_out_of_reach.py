@@ -52,6 +52,7 @@ def wire(sekisho: Shell, tmp_path: Path) -> Iterator[wires.Wire]:
         yield wire
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mood", ["silent", "refusing"])
 async def test_nobody_is_let_in_while_nobody_can_be_asked(
     sekisho: Shell, wire: wires.Wire, tmp_path: Path, mood: str

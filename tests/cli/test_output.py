@@ -107,6 +107,7 @@ def test_no_table_loses_a_letter(width: int, name: str, hint: str) -> None:
     assert [said.getvalue().count(cell[0]) for cell in (name, hint)] == [len(name), len(hint)]
 
 
+@pytest.mark.slow
 def test_long_lists_are_streamed(sekisho: Shell, tmp_path: Path) -> None:
     """A list takes no more memory for being long: 10,000 certificates here."""
     small = measure(sekisho.data, "cert", "list")["most_mib"]

@@ -38,6 +38,7 @@ def _give(path: Path, uid: int) -> None:
         os.chown(each, uid, uid)
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("words", [("serve",), ("doctor",), ("reload",), ("passphrase", "change")])
 def test_a_directory_that_is_closed_to_us(sekisho: Shell, words: tuple[str, ...]) -> None:
@@ -67,6 +68,7 @@ def test_root_makes_nothing_that_its_owner_cannot_read(sekisho: Shell, tmp_path:
     assert sekisho("doctor").code == 0
 
 
+@pytest.mark.slow
 @as_root
 def test_files_of_somebody_else(sekisho: Shell) -> None:
     """A file in it that is not ours is found by the doctor; whoever stumbles over it is told its name."""
@@ -100,6 +102,7 @@ def test_what_is_wrong_with_a_file(number: int, code: str) -> None:
     assert failure_of(PermissionError(number, "no file")).code == ("config" if of_the_machine else "internal")
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_that_only_root_may_take(sekisho: Shell, workers: str) -> None:

@@ -103,6 +103,7 @@ def test_watchdog(environment: dict[str, str], seconds: float | None) -> None:
     assert watchdog_seconds(environment, pid=7) == seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_systemd_is_told(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """READY=1 comes once, when every worker answers; the watchdog is fed; a reload and the end are told."""

@@ -148,6 +148,7 @@ def test_a_changed_setting_changes_the_document(sekisho: Shell) -> None:
         assert hashlib.sha256(file.read_bytes()).hexdigest() in after
 
 
+@pytest.mark.slow
 def test_the_cas_are_told_as_they_are(sekisho: Shell) -> None:
     """Names, addresses and fingerprints of every issuing CA, and where the root's key is."""
     made = sekisho(

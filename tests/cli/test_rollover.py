@@ -109,6 +109,7 @@ async def opened(sekisho: Shell) -> AsyncIterator[Deployment]:
     await deployment.close()
 
 
+@pytest.mark.slow
 async def test_from_g4_to_g5_in_every_worker(opened: Deployment, tmp_path: Path) -> None:
     """The moment comes in all of them at once, whichever was killed just before; nobody with a good
     certificate is refused and no request goes without an answer; distrusted, G4 lets nobody in anywhere."""

@@ -100,6 +100,7 @@ def _set_port(data: Path, port: int) -> None:
 # -- serve ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_serve_survives_a_kill(peopled: Shell, tmp_path: Path) -> None:
     """Killed at once with SIGKILL, the server starts again on the same data and sends what was queued."""
     port, log = free_port(), tmp_path / "log"
@@ -121,6 +122,7 @@ def test_serve_survives_a_kill(peopled: Shell, tmp_path: Path) -> None:
         assert secret not in told
 
 
+@pytest.mark.slow
 def test_serve_refused(sekisho: Shell, tmp_path: Path) -> None:
     """A taken port, a wrong setting and a wrong passphrase end at once, with what to write."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -157,6 +159,7 @@ def _user(demo: dict[str, Any], state: str, role: str = "member") -> dict[str, A
     return next(user for user in demo["users"] if (user["state"], user["role"]) == (state, role))
 
 
+@pytest.mark.slow
 def test_the_demo_says_where_the_world_reads_of_its_certificates(
     demo: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -430,6 +433,7 @@ def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
         assert _stopped(running, signal.SIGTERM) == 0
 
 
+@pytest.mark.slow
 def test_a_demo_that_is_stopped_early_leaves_nothing(tmp_path: Path) -> None:
     """Stopped while its people are being made, the demo sweeps its directory and writes no summary."""
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"

@@ -131,6 +131,7 @@ def _shown(gateway: Gateway) -> bytes:
 # -- reload --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_reload(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """Settings and the server's certificate are taken over; an open connection goes on."""
@@ -156,6 +157,7 @@ def _ask(connection: ssl.SSLSocket, host: str) -> int:
     return int(connection.recv(65_536).split(b" ")[1])
 
 
+@pytest.mark.slow
 def test_the_next_issuing_ca_is_taken_over(lived: dict[str, Any], tmp_path: Path) -> None:
     """E17: after ``ca add`` and a reload the help names G5, and certificates of G4 go on logging in."""
     data = tmp_path / "data"
@@ -179,6 +181,7 @@ def test_the_next_issuing_ca_is_taken_over(lived: dict[str, Any], tmp_path: Path
         assert gateway.get("service.localhost", "/login", certificate)[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_reload_is_refused_as_a_whole(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """One wrong setting, and nothing of the file counts; the command and the log say which."""
@@ -216,6 +219,7 @@ def test_nobody_to_reload(sekisho: Shell, tmp_path: Path) -> None:
         until(lambda: "nothing serves" in sekisho("reload").error["message"], gateway.log)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_report_that_cannot_be_written(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """It costs the answer to ``sekisho reload``, and a line in the log; nothing else, and no later reload."""
@@ -293,6 +297,7 @@ def workers_of(gateway: Gateway) -> dict[int, int]:
     return {state["worker"]: state["pid"] for state in reports}
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_replaced(sekisho: Shell, tmp_path: Path) -> None:
     """Killed, a worker is started again; meanwhile the others answer, and one of them leads."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
@@ -418,6 +423,7 @@ def upstream() -> Iterator[int]:
     server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_revoked_by_another_process(
     lived: dict[str, Any], upstream: int, tmp_path: Path, workers: int
@@ -506,6 +512,7 @@ def test_the_log_is_lines_of_json(sekisho: Shell, tmp_path: Path) -> None:
         assert PASSPHRASE not in gateway.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_rotated_log_is_begun_anew(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """After a reload no line goes into the file that was moved away, be the reload refused or not."""
@@ -542,6 +549,7 @@ async def test_a_certificate_near_its_end_is_warned_of(sekisho: Shell) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_health_and_figures(sekisho: Shell, tmp_path: Path) -> None:
     """The internal port answers three pages on loopback; the figures tell what has happened, of nobody."""
     with ready(sekisho.data, tmp_path) as gateway:

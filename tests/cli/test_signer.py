@@ -116,6 +116,7 @@ def _holds(pid: int, secrets: tuple[bytes, ...]) -> bool:
     return False
 
 
+@pytest.mark.slow
 async def test_no_worker_ever_had_a_key_or_the_passphrase(sekisho: Shell, tmp_path: Path) -> None:
     """Not in the memory of the process above the workers, nor in theirs: neither the passphrase, nor what the
     keys are sealed under, nor the issuing key. The signer, which has them, is where the search finds them."""
@@ -135,6 +136,7 @@ async def test_no_worker_ever_had_a_key_or_the_passphrase(sekisho: Shell, tmp_pa
         assert (_parent(guardian), _parent(signer)) == (0, 0)
 
 
+@pytest.mark.slow
 async def test_without_the_signer_all_but_issuing_goes_on(sekisho: Shell, tmp_path: Path) -> None:
     """Killed, it is back at once. With its guardian gone pages and lists go on, issuing says later, and
     /readyz, the figures and the doctor say why. After a restart what waited is issued."""
@@ -174,6 +176,7 @@ async def test_without_the_signer_all_but_issuing_goes_on(sekisho: Shell, tmp_pa
         assert "sekisho_signer_up 1" in get_plain(gateway.internal, "/metrics")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_guardian_that_is_gone_is_started_again(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """By serve, where a file has the passphrase: the guardian killed, then both; pages go on meanwhile."""
@@ -214,6 +217,7 @@ async def test_stop_and_resume(sekisho: Shell, tmp_path: Path) -> None:
             assert [row["action"] for row in trail] == ["ca.resumed", "ca.stopped"]
 
 
+@pytest.mark.slow
 def test_a_signer_of_its_own(sekisho: Shell, tmp_path: Path) -> None:
     """As a service beside it (signer.socket): serve needs no passphrase, and says what to do without it."""
     run = sekisho.data / "run"

@@ -144,6 +144,7 @@ def _both(sekisho: Shell, place: Path, log: Path) -> Iterator[Both]:
         assert signer.wait(60) == 0
 
 
+@pytest.mark.slow
 @as_root
 def test_whoever_has_the_gateways_user_has_no_key(sekisho: Shell, tmp_path: Path) -> None:
     """A certificate and a list are signed for it; it can neither read a key, nor end the signer or look into
@@ -166,6 +167,7 @@ def test_whoever_has_the_gateways_user_has_no_key(sekisho: Shell, tmp_path: Path
         assert "the signer does not answer" in there.run([sys.executable, "-c", asked], uid=61_403).stderr
 
 
+@pytest.mark.slow
 @as_root
 def test_stop_and_resume_are_told_to_it(sekisho: Shell, tmp_path: Path) -> None:
     """By whoever has the passphrase, as the gateway's user. It remembers through a restart, and doctor says

@@ -25,6 +25,7 @@ _HOST = "service.localhost"
 _SOON = 60.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_connections_and_sessions_end_with_the_report(
     lived: dict[str, Any], tmp_path: Path, workers: int

@@ -64,6 +64,7 @@ def _actions(shell: Shell, subject: str) -> list[str]:
     return [each["action"] for each in lines if each["subject"] == subject]
 
 
+@pytest.mark.slow
 def test_every_key_is_moved_and_a_gateway_signs_with_them(shell: Shell, tmp_path: Path) -> None:
     """Rehearsed, proven, written down; what remains of the file is said. Then lists and answers as before."""
     (issuing,) = (each for each in _places(shell) if each.startswith("issuing-"))
@@ -92,6 +93,7 @@ def test_every_key_is_moved_and_a_gateway_signs_with_them(shell: Shell, tmp_path
     assert _actions(shell, "hsm") == ["pin.sealed"]
 
 
+@pytest.mark.slow
 async def test_the_token_is_taken_away_and_given_back_while_it_is_served(
     shell: Shell, hsm: SoftHsm, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ def _refused_start(shell: Shell, tmp_path: Path) -> str:
     return " ".join(log.read_text().split())
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_key_is_said_at_the_start(shell: Shell, hsm: SoftHsm, tmp_path: Path) -> None:
     """A wrong PIN, tried once in all; a wrong label; a module that is none; a token that is not in it."""
     (issuing,) = (each for each in _places(shell) if each.startswith("issuing-"))
@@ -183,6 +186,7 @@ def test_what_is_wrong_with_a_key_is_said_at_the_start(shell: Shell, hsm: SoftHs
         assert words in _refused_start(shell, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_pin_that_was_sealed_for_one_module_is_told_to_no_other(shell: Shell, tmp_path: Path) -> None:
     """Whoever can write the settings, as an owned worker can, gets no PIN by naming a module of his own."""
     (issuing,) = (each for each in _places(shell) if each.startswith("issuing-"))
@@ -219,6 +223,7 @@ def test_a_wrong_pin_is_not_sealed(shell: Shell, tmp_path: Path) -> None:
     assert (shell.data / "ca/pin-hsm.sealed").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_move_that_was_interrupted_is_finished(shell: Shell) -> None:
     """Between token and settings: the same words again, and what is in the token is what was put there."""
     (issuing,) = (each for each in _places(shell) if each.startswith("issuing-"))
@@ -249,6 +254,7 @@ def born(tmp_path: Path, hsm: SoftHsm) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 def test_init_makes_its_keys_in_a_token(born: Shell, tmp_path: Path) -> None:
     """No file of a key of a CA; a further CA and a request are made there as well, and all of it is used."""
     assert list((born.data / "ca").glob("*.key")) == []
@@ -267,6 +273,7 @@ def test_init_makes_its_keys_in_a_token(born: Shell, tmp_path: Path) -> None:
     assert len(born("ca", "list").value["cas"]) == 2
 
 
+@pytest.mark.slow
 def test_a_drill_and_a_restore_say_what_token_they_take(born: Shell, hsm: SoftHsm, tmp_path: Path) -> None:
     """The drill signs with the token, or says that it is away; a restored one names it, and has its PIN."""
     assert born("org", "list").code == 0  # its database is made
@@ -287,6 +294,7 @@ def test_a_drill_and_a_restore_say_what_token_they_take(born: Shell, hsm: SoftHs
     assert "there is no token" in {each["state"] for each in _places(other).values()}.pop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "end"),
     [
@@ -308,6 +316,7 @@ def test_a_token_that_is_not_there_makes_no_directory_ready(
     assert shell("init", *IN_TOKEN, *pin).code == 0
 
 
+@pytest.mark.slow
 def test_a_root_of_a_ceremony_in_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
     """Made and used step by step, with a transcript, and no share of it anywhere; its PIN is in no paper."""
     folder, (asked, signed) = tmp_path / "root", (tmp_path / "asked.csr", tmp_path / "signed.pem")

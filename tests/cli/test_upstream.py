@@ -95,6 +95,7 @@ def _up(gateway: Gateway) -> list[str]:
     return re.findall(r'(?m)^sekisho_upstream_up\{address="[^"]+",worker="0"\} (\d)$', text)
 
 
+@pytest.mark.slow
 def test_why_there_is_a_502(deployment: _Deployment) -> None:
     """One warning when an address fails, one when it answers again, however many ask meanwhile."""
     port = free_port()

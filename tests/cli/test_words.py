@@ -84,6 +84,7 @@ def _unknown(text: str) -> Iterator[str]:
                 yield f"{command.name} {option}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["ca", "enroll", "gateway"])
 def test_what_messages_tell_to_type(room: str) -> None:
     """No error, hint or help names a command that is not there, or an option that it does not have."""

@@ -175,6 +175,7 @@ def test_only_time_awake_counts() -> None:
     assert [watch.stuck((0, 1), now) for now in range(4_003, 4_020)] == [[]] * 17
 
 
+@pytest.mark.slow
 def test_a_stuck_worker_is_named(sekisho: Shell, tmp_path: Path) -> None:
     """/readyz and ``sekisho reload`` say which one it is; half a minute later another is in its place."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
@@ -301,6 +302,7 @@ def _cpu_seconds(pid: int) -> float:
 # -- reload --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_starting_misses_no_reload(sekisho: Shell, tmp_path: Path) -> None:
     """However young a worker is, it serves the new settings once the reload is said to be done."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway:
@@ -316,6 +318,7 @@ def test_a_worker_that_is_starting_misses_no_reload(sekisho: Shell, tmp_path: Pa
             assert sum(telephone in page for page in pages) == len(pages), f"{age} s after its birth"
 
 
+@pytest.mark.slow
 def test_a_reload_lengthens_the_drain(sekisho: Shell, tmp_path: Path) -> None:
     """The supervisor gives its workers as long as they now want, not what they wanted at the start."""
     with ready(sekisho.data, tmp_path, workers=2) as gateway, socket.socket() as port:
@@ -329,6 +332,7 @@ def test_a_reload_lengthens_the_drain(sekisho: Shell, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_that_is_starting_misses_no_reload(sekisho: Shell, tmp_path: Path, workers: int) -> None:
     """Asked before it answers anybody, it answers with the new settings."""

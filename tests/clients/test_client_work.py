@@ -107,6 +107,7 @@ def _killed_at(step: int, work_on: Callable[[], object]) -> bool:
     return code == 9
 
 
+@pytest.mark.slow
 def test_whenever_it_is_killed_the_files_are_one_set(folder: Folder) -> None:
     """At each step that store makes on the disk: old or new, and the next run ends what was begun."""
     first, old = folder.certificate(), (folder.key(), folder.fullchain_file.read_bytes())

@@ -72,6 +72,7 @@ async def _again(demo: Demo, pids: Callable[[dict[str, Any]], object]) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_one_node_is_killed_and_nobody_notices(place: Path) -> None:
     """A person picks up and logs in, a program enrolls and renews, and of two nodes one is dead in the midst
     of it; then the database dies, and both come back. At the end nothing is left."""

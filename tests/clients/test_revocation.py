@@ -310,6 +310,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @needs["javac"]
 async def test_the_jdk_refuses_what_was_revoked(site: Site, compiled: Path) -> None:
     """CertPath by the addresses in the certificate: by OCSP, and by the list that it names, be it a shard.

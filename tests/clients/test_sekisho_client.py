@@ -77,6 +77,7 @@ def fits(folder: Folder) -> bool:
 # -- enroll --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_enroll(demo: Demo, folder: Folder, credential: work.Credential, tmp_path: Path) -> None:
     """Key, certificate and chain fit, nobody else may read them, and openssl reads the PKCS#12."""
     password = tmp_path / "password"
@@ -366,6 +367,7 @@ def test_renewal_is_foreseen_from_the_first_day(
 # -- two at once, and keys that are lost -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_at_once(demo: Demo, folder: Folder, credential: work.Credential) -> None:
     """Cron and a hand: one after the other, and key and certificate belong together after each round."""
     enrolled(demo, folder, credential)

@@ -39,6 +39,7 @@ def _run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_command_and_module(alone: Path, tmp_path: Path) -> None:
     """Both `sekisho-conformance` and `python -m conformance` are there, with every case and its sentence."""
     for command in ([alone / "sekisho-conformance"], [alone / "python", "-m", "conformance"]):

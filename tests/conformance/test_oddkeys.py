@@ -69,6 +69,7 @@ def _verifies(name: str, odd: Odd, signature: bytes) -> bool:
     return _by_ec(ec.SECP256R1(), 32, _octets(odd, "x"), y, signature)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(KEYS) - UNSIGNED))
 def test_signature_verifies(name: str) -> None:
     """Each odd key that can sign does: its signature verifies by it, one bit more or less does not."""
@@ -85,6 +86,7 @@ def test_the_others_say_so(name: str) -> None:
     assert KEYS[name]().sign is None
 
 
+@pytest.mark.slow
 def test_shapes() -> None:
     """The sizes that the cases speak of."""
     assert len(_octets(KEYS["short-coordinate"](), "x")) == len(_octets(KEYS["okp-short"](), "x")) == 31

@@ -16,8 +16,6 @@ from conformance.cases import CASES
 from tests.clients.demo import Demo, running
 from tests.conformance import ours
 
-pytestmark = pytest.mark.client
-
 #: Case -> why it cannot run on ours.
 SKIPPED = {
     **{

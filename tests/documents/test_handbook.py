@@ -28,6 +28,7 @@ _root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files to 
 _NEEDS = {"token": needs_softhsm, "part": _root}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(each, marks=_NEEDS.get(each, ())) for each in SCENARIOS if each]
 )

@@ -34,6 +34,7 @@ _HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") or ""
 SHOWN = ("README.md", "docs/**/*.md", "gateway/**/*.md", "enroll/**/*.md", "ca/*.md")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "name"),
     [pytest.param(*each, marks=needs_softhsm if each[1] == "tokens" else ()) for each in TYPED],
@@ -69,6 +70,7 @@ def _understood(line: str) -> None:
         return
 
 
+@pytest.mark.slow
 def test_the_first_steps_of_the_readme(tmp_path: Path) -> None:
     """What somebody types who runs it for real, up to the first person."""
     shell, typed = Shell(tmp_path / "data"), [line for path, line in _lines() if path == "README.md"]

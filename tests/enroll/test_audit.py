@@ -253,6 +253,7 @@ async def test_a_work_reads_what_it_has_just_told(tmp_path):
         assert [await ra.database.write(work) for _ in range(2)] == [(1, 1), (2, 2)]
 
 
+@pytest.mark.slow
 def test_whoever_reads_the_trail_has_it_written_first():
     """What was told in the same commit is among it."""
     root, asked = Path(audit.__file__).parent.parent, []

@@ -94,6 +94,7 @@ async def test_a_clock_that_is_corrected_takes_no_time_back(ra, back, told):
     assert _read(ra, second).last_update_utc.timestamp() == second.this_update_at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [2, 256])
 async def test_shards_are_the_whole_in_parts(tmp_path, shards):
     """Each revoked certificate is in the list that it names and in the whole one, and in no other; a shard
@@ -156,6 +157,7 @@ async def test_a_database_from_a_backup_gives_no_number_twice(ra):
     assert (again.number, again.this_update_at) == (latest.number + 1, latest.this_update_at)
 
 
+@IN_A_FILE
 async def test_a_file_that_is_gone_or_cut_is_made_anew(ra):
     """The register names no list that is not there whole."""
     issuer = ra.authority.current

@@ -155,6 +155,7 @@ async def test_a_role_that_ends_ends_the_file(ra: RegistrationAuthority) -> None
     assert [action for action, _ in _trail(ra)] == [BEGUN, BROKEN]
 
 
+@pytest.mark.slow
 async def test_memory_is_that_of_a_page(ra: RegistrationAuthority) -> None:
     """50,000 rows that are made as they are asked for: never more than a page at a time, and what they take
     together is a part of what the file has."""

@@ -410,6 +410,7 @@ async def host_asks(ra, kind, payload):
     return (await asking.ask(ra, host, kind, payload)).result["job"]
 
 
+@pytest.mark.slow
 def test_kills_do_no_row_twice_and_leave_none(tmp_path):
     """kill -9 at random in the middle, again and again: each user once, with both letters once, every row
     with its line, and the job done in the end."""
@@ -431,6 +432,7 @@ def test_kills_do_no_row_twice_and_leave_none(tmp_path):
     assert partly > 1
 
 
+@pytest.mark.slow
 def test_kills_invite_nobody_twice_and_leave_nobody(tmp_path):
     """The same of a reissue to everybody with a certificate of a CA that is trusted no more."""
     rows = 60

@@ -162,6 +162,7 @@ def live_and_die(path, signer_of, log, chance, span):
     return span * (1.5 if issued == 0 else 1 if issued < 4 else 0.8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "usual"), ENGINES)
 @pytest.mark.parametrize("signer_of", [with_other_bytes_each_time, with_failures_at_random])
 def test_kills_lose_and_double_nothing(tmp_path, monkeypatch, signer_of, engine, usual):

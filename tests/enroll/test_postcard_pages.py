@@ -52,6 +52,7 @@ def every():
     return cards, [drawn(cards, style).pdf for style in (STYLE, DOWNWARDS)]
 
 
+@pytest.mark.slow
 def test_a_page_is_a_postcard_and_has_its_font(every):
     """100 × 148 mm, two pages a card, the font embedded, and of it only what is there: Noto has 18 MB."""
     for pdf in every[1]:
@@ -87,6 +88,7 @@ def test_the_message_is_the_letter_and_secrets_are_under_the_cover(every):
             assert SETTINGS.telephone in outside
 
 
+@pytest.mark.slow
 def test_the_address_is_on_the_other_face(every):
     """Postal code in its seven boxes, where, whose, who, from whom; at an own address no organisation."""
     for pdf in every[1]:
@@ -112,6 +114,7 @@ def test_the_address_is_on_the_other_face(every):
     assert digits[-1][3] < 92
 
 
+@pytest.mark.slow
 def test_a_column_is_written_downwards():
     """Each character below the other, and read out as it was recorded, hyphens and digits as they are."""
     page = words(drawn([card()], DOWNWARDS).pdf)[0]
@@ -122,6 +125,7 @@ def test_a_column_is_written_downwards():
     assert max(each[4] for each in name) - min(each[2] for each in name) > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["𠮷田 髙子", "山﨑 太郎", "葛\U000e0101城 花子", "神\ufe00 一"])
 def test_a_name_is_printed_as_it_is_written(name):
     """𠮷, 髙 and 﨑, and the forms of a kanji that the font has: each is on the card, and read out again."""

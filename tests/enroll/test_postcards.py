@@ -85,6 +85,7 @@ async def test_postcards_wait_for_a_batch_and_no_mail_does(tmp_path):
         assert queue.standing(look(ra.database), ra.now(), elsewhere).oldest > 2 * DAY
 
 
+@pytest.mark.slow
 async def test_a_batch_lives_through_its_day(tmp_path):
     """Made, fetched, printed: the cards have left, once, and nothing that was secret is there any more."""
     async with office(tmp_path) as ra:
@@ -127,6 +128,7 @@ async def test_a_batch_lives_through_its_day(tmp_path):
         ]  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_second_print_takes_a_reason(tmp_path):
     """Who has the PDF is in the trail; the first time for the asking, then with a reason alone."""
     async with office(tmp_path) as ra:
@@ -159,6 +161,7 @@ async def test_a_second_print_takes_a_reason(tmp_path):
         assert sum(not isinstance(each, Refusal) for each in done) == 1
 
 
+@pytest.mark.slow
 async def test_one_card_that_cannot_be_printed_refuses_the_batch_by_name(tmp_path):
     """Before anything is counted: no number, no card taken, no job; left out, or mended, the others go."""
     async with office(tmp_path) as ra:
@@ -184,6 +187,7 @@ async def test_one_card_that_cannot_be_printed_refuses_the_batch_by_name(tmp_pat
         assert (await made(ra, without=["K0001"])).cards == 1
 
 
+@pytest.mark.slow
 async def test_cards_without_an_address_wait(tmp_path):
     """They are left behind, not lost; where there are none but those, it is said."""
     async with office(tmp_path) as ra:
@@ -201,6 +205,7 @@ async def test_cards_without_an_address_wait(tmp_path):
         assert waiting(ra) == ["K0000"]
 
 
+@pytest.mark.slow
 async def test_a_cancelled_batch_gives_its_cards_back(tmp_path):
     """With a reason; its PDF is gone, its cards are in the next batch, and that one alone."""
     async with office(tmp_path) as ra:
@@ -218,6 +223,7 @@ async def test_a_cancelled_batch_gives_its_cards_back(tmp_path):
         assert held == {1: [], 2: ["K0001"], 3: ["K0000"]}
 
 
+@pytest.mark.slow
 async def test_whose_batches_are_whose(tmp_path):
     """Who records people prints; the desk, the approver and the auditor look; the CA officer does not."""
     async with office(tmp_path) as ra:
@@ -237,6 +243,7 @@ async def test_whose_batches_are_whose(tmp_path):
             batches.listed(look(ra.database), acting(ra, "caofficer"))
 
 
+@pytest.mark.slow
 async def test_its_job_can_be_stopped_and_go_on(tmp_path):
     """Cancelled, its cards wait again; after a fault it goes on, and draws the batch that was asked for."""
     async with office(tmp_path) as ra:
@@ -287,6 +294,7 @@ async def test_what_changed_before_it_was_drawn_gives_the_cards_back(tmp_path):
         assert (postcards.batch(look(ra.database), 1).state, waiting(ra)) == (State.CANCELLED, ["K0000"])
 
 
+@pytest.mark.slow
 async def test_what_has_become_needless_is_not_printed(tmp_path):
     """A newer password, a user who was disabled: before the batch the card is not taken, after it that card
     does not count as sent."""
@@ -306,6 +314,7 @@ async def test_what_has_become_needless_is_not_printed(tmp_path):
         assert waiting(ra) == ["K0001"]
 
 
+@pytest.mark.slow
 async def test_a_pdf_is_not_kept_for_ever(tmp_path):
     """After a week it is wiped. What nobody fetched nobody has printed: those cards wait again; else somebody
     has still to say what became of them."""

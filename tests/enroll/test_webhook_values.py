@@ -50,6 +50,7 @@ def written():
     return found
 
 
+@pytest.mark.slow
 def test_every_line_of_their_kinds_is_an_event():
     """Whoever writes a new kind of line about a request, certificate, letter, application or proposal says
     whether others are told of it."""

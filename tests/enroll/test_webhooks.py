@@ -218,6 +218,7 @@ def deliver_for_ever(data, at, receiver):
     return 0
 
 
+@pytest.mark.slow
 @IN_A_FILE
 async def test_kills_lose_nothing(tmp_path):
     """kill -9 between what happens and its delivery, again and again: every line that was committed arrives,

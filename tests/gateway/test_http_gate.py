@@ -46,6 +46,7 @@ def test_targets_let_through(target: str) -> None:
     assert rule(target=target) is None
 
 
+@pytest.mark.slow
 @given(st.from_regex(_READ, fullmatch=True))
 def test_what_is_read_without_a_parser_is_let_through(line: bytes) -> None:
     """A head that is asked for again is not looked at a second time: whatever target its short way reads, the
@@ -104,6 +105,7 @@ def test_heads_let_through() -> None:
     assert rule(headers=(HOST, (b"X-Client-Cert", b"x"))) is None
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30), st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=4))
 def test_any_head_has_an_answer(target: str, headers: list[tuple[bytes, bytes]]) -> None:
     """For any head the gate answers with a refusal or lets through; it raises nothing."""

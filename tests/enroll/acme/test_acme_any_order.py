@@ -135,6 +135,7 @@ class Play:
                 one.chain = chain.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 async def test_in_any_order(tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture) -> None:
     """RFC 8555 sections 7.1.6, 7.4.2: orders go forwards only, and a certificate stays the one it was.

@@ -512,6 +512,7 @@ JSONISH = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     st.dictionaries(st.sampled_from(["alg", "kid", "jwk", "nonce", "url", "crit"]), JSONISH, max_size=3),

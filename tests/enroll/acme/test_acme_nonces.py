@@ -208,6 +208,7 @@ def test_table_sizes() -> None:
             memory_table(slots)
 
 
+@pytest.mark.slow
 @databases.NEEDED
 async def test_nodes_take_each_other_s_nonces_once(tmp_path):
     """Any node takes what any has issued, be its clock some minutes ahead; of twenty that take one at once at

@@ -322,6 +322,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(["identifiers", "profile", "replaces", "notBefore", "notAfter"]), JSON)
 )

@@ -109,6 +109,7 @@ def people(pki: Pki) -> dict[str, Issued | None]:
     }
 
 
+@pytest.mark.slow
 async def test_the_counter_moves_for_the_entitled_only(pki: Pki, people: dict[str, Issued | None]) -> None:
     """V1 to V14, V26, V32: over the whole matrix, allowed requests are counted and no other."""
     async with recording() as upstream:

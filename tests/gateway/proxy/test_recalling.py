@@ -103,6 +103,7 @@ answers = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(before=st.lists(answers, max_size=6), answer=answers, bodiless=st.booleans())
 @settings(max_examples=250, deadline=None)
 def test_whatever_was_learnt_an_answer_reads_the_same(

@@ -211,6 +211,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
 # -- the door --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_the_certificate_alone_reads_nothing(office: Office) -> None:
     """O1: whatever route is asked for, the answer is the login, and tells of nobody else; a form that was
     sent is not carried out."""
@@ -951,6 +952,7 @@ async def test_the_demos_stand_in_makes_passkeys_and_uses_its_own(tmp_path: Path
         assert standin.StandIn(b"other" * 6).used(party, [mine], "x") == ""
 
 
+@pytest.mark.slow
 async def test_filters_and_cursors_that_are_made_up(office: Office) -> None:
     """Bad input: whatever stands in the address of a page, the answer is that page, an empty one, or what is
     wrong in words; none is an accident of ours, and nobody is logged out by it."""

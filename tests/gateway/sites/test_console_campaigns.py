@@ -6,6 +6,8 @@ import csv
 import io
 from typing import Any
 
+import pytest
+
 from enroll import store
 from enroll.jobs import running
 from enroll.jobs import store as jobs
@@ -60,6 +62,7 @@ def _acts(office: Office, subject: str) -> list[Any]:
     return [each["action"] for each in found if each["action"].startswith("campaign.")]
 
 
+@pytest.mark.slow
 async def test_a_campaign_from_begin_to_end(office: Office) -> None:
     """O17: begun on a page, its numbers lead to the people of each step and are those of the file; a reminder
     says how many letters it is, is confirmed by the passkey with a reason, and is a job; ended, it stays."""
