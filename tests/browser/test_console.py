@@ -58,6 +58,12 @@ _TYPED_IS_SEEN = """() => {
   const style = getComputedStyle(document.activeElement);
   return style.color !== style.backgroundColor && style.color === getComputedStyle(document.body).color;
 }"""
+# Charts that are wider than their place in the page, and how many there are to be seen.
+_CHARTS = """() => {
+  const there = [...document.querySelectorAll('svg[role=img]')].filter((each) => each.checkVisibility());
+  const places = [...document.querySelectorAll('.scroll:has(svg[role=img])')];
+  return [there.length, places.filter((each) => each.scrollWidth > each.clientWidth).length];
+}"""
 _FOCUSED = "() => (document.activeElement.innerText || document.activeElement.name || '').trim()"
 # Whether what has the focus is in the window, and below the head that stays there.
 _SEEN = """() => {
@@ -395,9 +401,16 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await _a_quarter(world)
         for path in ("", *(f"/{name}" for name in (KINDS if PICTURES else _DIFFERENT))):
             await eye.visit(url(f"/reports{path}"), f"reports{path.replace('/', '-')}")
+            if path:
+                for width in (320, 375, 1280):
+                    await on.set_viewport_size({"width": width, "height": 800})
+                    assert await on.evaluate(_CHARTS) == [1, 0], (path, width)
         await on.goto(url("/reports/pickup?from=x&organisation=1"))
         await eye.look("report-refused")
         await eye.visit(url("/audit"), "audit")
+        await on.get_by_role("button", name="記録を検証する").click()
+        await expect(on).to_have_url(url("/audit/verify"))
+        await eye.look("audit-verified", english=False)
         await eye.visit(url("/integrations"), "integrations-none")
         await _told(world)
         await eye.visit(url("/integrations"), "integrations")
