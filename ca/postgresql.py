@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -321,6 +321,7 @@ class Database:
         # Of this process's transactions one at a time asks for the mark of the journal: the others would each
         # wait for its row on a connection.
         self._telling = asyncio.Lock()
+        self._yielding = asyncio.Lock()
         # Since `hold`: no connection is made any more.
         self._lost: Callable[[], None] | None = None
         self._loop = _Loop()
@@ -597,10 +598,13 @@ class Database:
     async def _again(self, use: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         """Does it, and again where it has come to nothing by what others did: a conflict, a row that came or
         went between two statements of ours, a connection that was lost before the commit."""
-        pause, met = _PAUSE, 0
+        pause, met, gave_way = _PAUSE, 0, False
         for _ in range(_TRIES - 1):
             try:
-                return await self._on_connection(use)
+                # Of those who gave way one goes on at a time: many who have each a share of a row and want it
+                # alone would meet once more, and PostgreSQL takes a second to notice that.
+                async with self._yielding if gave_way else nullcontext():
+                    return await self._on_connection(use)
             except StorageError as error:
                 if error.name in _MET or isinstance(error, _Gone):
                     # What is there for good is met again, and so is a server that is gone.
@@ -611,6 +615,7 @@ class Database:
                         self._let_go_of_idle()
                 elif error.name not in _CONFLICT:
                     raise
+                gave_way = error.name in _CONFLICT
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             pause *= 2
         return await self._on_connection(use)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of, inserting
+from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of, inserting, together
 from enroll.languages import Language
 from enroll.operators.roles import Kind, Role
 from enroll.operators.states import State
@@ -133,8 +133,10 @@ def change(db: Db, before: Operator, after: Operator) -> bool:
 
 
 def operator(db: Db, number: int) -> Operator | None:
-    """One by its number, ended or not."""
-    return _one(db.one("SELECT * FROM operators WHERE number = :number", {"number": number}))
+    """One by its number, ended or not. Whoever does several things at once does not wait for himself."""
+    return _one(
+        db.one(f"SELECT * FROM operators WHERE number = :number{together('operators')}", {"number": number})
+    )
 
 
 def named(db: Db, name: str) -> Operator | None:

@@ -85,6 +85,7 @@ def test_a_chain_is_whole_or_named() -> None:
     assert len(weak(leaf, between, roots=(_signed("root", ca=True),))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("self_signed", "words", "hint"),
     [(True, "it is self-signed", "have one issued"), (False, "ends below CN=own CA", "fullchain.pem")],

@@ -67,6 +67,7 @@ def test_work_that_stands_still_is_told_of(sekisho: Shell) -> None:
     assert ending["proposals"] == ("notice", "have them decided: sekisho proposal list")
 
 
+@pytest.mark.slow
 def test_a_demo_is_in_order(lived: dict[str, Any]) -> None:
     """Its mailbox is no fault, and what to type is the demo's own command."""
     passphrase = Path(lived["passphrase_file"]).read_text().strip()

@@ -423,6 +423,7 @@ def test_every_change_is_in_the_trail(day: Day) -> None:
         assert not [by for _, by, _ in lines if "mallory" in by], row.words
 
 
+@pytest.mark.slow
 def test_no_command_tells_a_secret_twice(day: Day) -> None:
     """Passwords of letters and keys of credentials are in no answer, but for the one that tells its own."""
     made = next(ran for row, ran, _ in day if _path(row) == "eab create").value["credentials"][0]

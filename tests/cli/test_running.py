@@ -185,6 +185,7 @@ def test_the_demo_says_where_the_world_reads_of_its_certificates(
         assert (listed.get_revoked_certificate_by_serial_number(serial) is not None) == (said == "revoked")
 
 
+@pytest.mark.slow
 def test_the_demo_has_somebody_in_each_state(demo: dict[str, Any]) -> None:
     """Two organisations, each with a new, active, expiring, expired and revoked user and an 管理者."""
     found = {(u["policy_number"], u["state"], u["role"]) for u in demo["users"]}

@@ -64,6 +64,7 @@ def browsing(demo: Demo, site: str, folder: Folder) -> Iterator[Browser]:
         yield Browser(demo, connection, site)
 
 
+@pytest.mark.slow
 def test_it_logs_in_and_is_refused_after_revocation(demo: Demo, folder: Folder) -> None:
     """Certificate, user ID and password together open the service; the revoked certificate does not."""
     password = demo.user(USER)["login_password"]

@@ -97,6 +97,7 @@ def test_enroll(demo: Demo, folder: Folder, credential: work.Credential, tmp_pat
     assert not folder.pending_file.exists()
 
 
+@pytest.mark.slow
 def test_enroll_twice(demo: Demo, folder: Folder, credential: work.Credential) -> None:
     """A folder has one certificate: a second enrollment is refused and says what to type."""
     enrolled(demo, folder, credential)

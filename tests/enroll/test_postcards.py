@@ -340,6 +340,7 @@ async def test_a_pdf_is_not_kept_for_ever(tmp_path):
         assert set(letters(ra, "sent")) == {"K0001"}
 
 
+@pytest.mark.slow
 async def test_two_batches_never_have_the_same_card(tmp_path):
     """Twenty ask at once: each card is in one batch, and what was refused took none."""
     async with office(tmp_path) as ra:
@@ -412,6 +413,7 @@ def _killed(path, at, number, *, after):
 STEPS = [(number, after) for number in range(1, 9) for after in (False, True)]
 
 
+@pytest.mark.slow
 @IN_A_FILE
 async def test_a_killed_runner_prints_no_card_twice_and_loses_none(tmp_path):
     """kill -9 anywhere between the asking and the counting: every card waits, is in one batch, or was sent;

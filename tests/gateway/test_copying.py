@@ -275,6 +275,7 @@ _IN_THE_WAY: dict[str, tuple[Callable[[Place], Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", _IN_THE_WAY)
 def test_what_is_in_the_way(place: Place, what: str) -> None:
     """It is named, with what to do; nothing was changed on either side; without it the same goes through."""
@@ -341,6 +342,7 @@ def test_back_from_another_than_its_own(place: Place, lived: Path, tmp_path: Pat
     place.back()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["file", "server"])
 def test_a_copy_that_is_not_the_same(place: Place, where: str) -> None:
     """Before the directory changes over both sides are compared, row by row, again after a crash: a value
@@ -424,6 +426,7 @@ def _one_at_most(place: Place) -> bool:
     return len(used) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["there", "back"])
 def test_killed_at_any_point(lived: Path, tmp_path: Path, way: str) -> None:
     """Whatever call it is killed in: never are both served, what is not whole is not served, and the same

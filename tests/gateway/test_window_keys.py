@@ -177,6 +177,7 @@ async def test_a_backup_of_the_window_opens_nothing_after_it(ra, tmp_path):
         assert opens(folder, [(requests.KEY, request_id, sealed)]) == []
 
 
+@pytest.mark.slow
 @databases.NEEDED
 async def test_a_dump_and_the_log_of_postgresql_open_nothing_after_the_window(tmp_path, monkeypatch):
     """There nothing is overwritten: dumps, data files and the write-ahead log hold each sealed value that

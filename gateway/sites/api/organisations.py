@@ -125,6 +125,7 @@ def number_of(call: Call) -> str:
 
 
 def standing(db: Transaction, number: str) -> Record:
-    """What is there, for whoever has changed it."""
-    found = store.organisation(db, number)
+    """What is there, for whoever changes it: alone from the first look on, or two who both had a share of it
+    would wait for each other."""
+    found = store.organisation(db, number, alone=True)
     return {} if found is None else records.organisation(found)

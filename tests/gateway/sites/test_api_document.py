@@ -190,6 +190,7 @@ def _session(service: Service, folder: Path) -> requests.Session:
     return session
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS")
 async def test_whatever_is_sent(house: House, tmp_path: Path) -> None:
     """schemathesis: whatever is made up within the description, and beside it, no fault of the server's and

@@ -124,6 +124,7 @@ async def test_without_a_font_it_says_whom_to_tell(office: Office) -> None:
     assert "1–1 / 1枚" in page.main.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [Role.DESK, Role.APPROVER, Role.AUDITOR])
 async def test_whoever_looks_sees_no_button(office: Office, role: Role) -> None:
     """The lists and the batch, and nothing to press; sent by hand it is refused."""

@@ -115,6 +115,7 @@ async def test_nothing_is_ever_made_because_somebody_asks(served, ra, path):
     assert await crls.published(ra, ra.authority.current.issuer_id) == listed
 
 
+@pytest.mark.slow
 async def test_a_list_that_is_replaced_is_still_read_to_its_end(served, ra, path):
     """Whoever is in the middle of a long list gets that one whole, though it is not the newest any more."""
     await ra.database.write(revoke_many(ra, 120_000))
