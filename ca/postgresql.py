@@ -447,7 +447,9 @@ class Database:
     async def _from_here(self, coroutine: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(self._open(coroutine), self._loop.loop)
         # If the caller is cancelled the work is still done.
-        return await asyncio.shield(asyncio.wrap_future(future))
+        done = asyncio.wrap_future(future)
+        done.add_done_callback(_heard)
+        return await asyncio.shield(done)
 
     def _open(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         if self._closed:
@@ -558,6 +560,7 @@ class Database:
         if self._idle:
             return await self._taken()
         taking, gave_up = asyncio.ensure_future(self._taken()), self._gave_up
+        taking.add_done_callback(_heard)
         try:
             await asyncio.wait({taking, gave_up}, return_when=asyncio.FIRST_COMPLETED)
             if not taking.done():
@@ -683,6 +686,12 @@ class Database:
                 return bool(found == mark)
             await asyncio.sleep(pause)
             pause = min(2 * pause, 0.5)
+
+
+def _heard(done: asyncio.Future[Any]) -> None:
+    """Whoever was to be told may have left: then nobody is, and the loop logs no error of it."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _settled(work: Work[T]) -> Work[T]:

@@ -1,6 +1,7 @@
 """A server that is away: noticed in two seconds, refused at once until it is back, and then all is well."""
 
 import asyncio
+import gc
 import threading
 import time
 from dataclasses import replace
@@ -93,6 +94,44 @@ async def test_away_and_back(opened, wire, mood):
     await opened.write(add("after"))
     assert [row[0] for row in await opened.read(lambda db: db.rows("SELECT name FROM things"))] == ["after"]
     await until(lambda: not unknown(opened))
+
+
+@pytest.fixture
+def unheard(caplog):
+    """What asyncio says of errors that nobody was told of."""
+
+    def said():
+        # It is said when the last who could have asked is gone.
+        gc.collect()
+        return [each.getMessage() for each in caplog.records if each.name == "asyncio"]
+
+    return said
+
+
+@pytest.mark.parametrize("ask", ["read", "write"])
+async def test_whoever_has_left_is_told_nothing(opened, wire, unheard, ask):
+    """A caller that was cancelled is not there when its work fails: asyncio logs no error of that. The twin,
+    who waits, is told."""
+    await until(lambda: not unknown(opened))
+    held, go_on = threading.Event(), threading.Event()
+
+    def work(db):
+        held.set()
+        go_on.wait(PATIENCE)
+        return one(db)
+
+    asked = [asyncio.create_task(getattr(opened, ask)(each)) for each in (work, one)]
+    await asyncio.to_thread(held.wait, PATIENCE)
+    asked[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked[0]
+    wire.become("refusing")
+    go_on.set()
+    with pytest.raises(StorageTrouble):
+        await asked[1]
+    await until(lambda: is_away(opened) and not opened._used)
+    asked.clear()
+    assert unheard() == []
 
 
 async def test_slow_is_not_away(opened, wire):
