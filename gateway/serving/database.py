@@ -50,7 +50,9 @@ def open_database(
     ``beside``: where the files are that the settings name, if not in the directory. ``pool``: fewer
     connections than the settings say.
     """
-    known = None if not made and not settings.url else _known(data, settings)
+    # What a directory remembers is for whoever makes something there: a signer of another user's may not even
+    # read it (`ca.apart`).
+    known = _known(data, settings) if made else None
     if not settings.url:
         database: Storage = sqlite.Database(
             data / DATABASE, schemas, cache_mib=cache_mib, journal=kept, made=made

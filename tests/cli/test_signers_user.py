@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import databases, wires
 from tests.cli.conftest import Shell
 from tests.cli.processes import SEKISHO, change, process, until
 from tests.datadirs import PASSPHRASE
@@ -205,3 +206,25 @@ def _signer(there: Both) -> dict[str, str]:
     assert "checks" in told, told
     (found,) = [each for each in told["checks"] if each["check"] == "signer"]  # type: ignore[attr-defined]
     return dict(found)
+
+
+@pytest.mark.slow
+@as_root
+@databases.NEEDED
+def test_a_register_on_a_server_is_both_s(sekisho: Shell, tmp_path: Path) -> None:
+    """The signer reads it by its own settings: what the gateway has reserved there it signs, and nothing of
+    the directory is missed."""
+    databases.url_of(tmp_path / "shared")
+    with wires.wire(databases._shared().folder) as wire:
+        url = f"postgresql://postgres@127.0.0.1:{wire.port}/{databases._name_of(tmp_path / 'shared')}"
+        change(
+            sekisho.data / "sekisho.toml",
+            {("database", "url"): json.dumps(url), ("database", "sslmode"): '"disable"'},
+        )
+        with both(sekisho, tmp_path) as there:
+            assert not (there.data / "sekisho.db").exists()
+            done = there.run([sys.executable, "-c", _SIGNED, str(there.data), str(there.socket)])
+            assert done.stdout.split() == ["True", "True"], done.stderr + there.log.read_text()
+            told = there.command("ca", "stop", "--reason", "theft")
+            assert told == {"ca": {"stopped": True, "reason": "theft"}}
+            assert "the emergency stop is on (theft)" in _signer(there)["found"]
