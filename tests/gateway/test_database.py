@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import pytest
 
 import ca.store
 from ca import datadir, journal
+from ca.databaseserver import PASSWORD_VARIABLES
 from ca.errors import ConfigError
 from ca.storage import Condition, Storage, StorageTrouble
 from gateway.cli.onserver import judged
@@ -262,6 +264,64 @@ def test_the_password_is_in_a_file_or_the_environment(directory, tmp_path, monke
     (tmp_path / "ca.pem").write_text("none")
     with pytest.raises(ConfigError, match=r"database.ca: .*holds no certificate"):
         server_of(tmp_path, replace(settings, password_file="", ca="ca.pem"))
+
+
+_WITH_PASSWORD = "ひらけ sesame"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[str]:
+    """The address of a database whose owner has to say a password, by SCRAM-SHA-256 (RFC 7677)."""
+    with databases.temporary() as cluster:
+        hba = cluster.folder / "data" / "pg_hba.conf"
+        hba.write_text("local all keeper scram-sha-256\nlocal all all trust\n")
+        with cluster.running():
+            made = f"CREATE ROLE keeper LOGIN PASSWORD '{_WITH_PASSWORD}'"
+            for statement in (made, "CREATE DATABASE guarded OWNER keeper TEMPLATE template0"):
+                databases._wait(databases._asked(cluster.url("postgres"), statement))
+            yield cluster.url("guarded").replace("postgres@", "keeper@")
+
+
+#: Where the password comes from -> what is in the file that `password_file` names (None: none is named), and
+#: what in the environment.
+PASSWORDS: dict[str, tuple[str | None, dict[str, str]]] = {
+    "a file": (_WITH_PASSWORD, {"SEKISHO_DATABASE_PASSWORD": "wrong", "PGPASSWORD": "wrong"}),
+    "our variable": (None, {"SEKISHO_DATABASE_PASSWORD": _WITH_PASSWORD, "PGPASSWORD": "wrong"}),
+    "the variable of libpq": (None, {"PGPASSWORD": _WITH_PASSWORD}),
+}
+
+
+@pytest.mark.parametrize("where", PASSWORDS)
+def test_a_server_is_told_the_password(directory, guarded, monkeypatch, where):
+    """Whoever has it is let in, and makes the tables."""
+    in_file, environment = PASSWORDS[where]
+    opened = _with(directory("one", url=guarded), in_file, environment, monkeypatch)
+    with closing(opened.open()[0]) as database:
+        assert database.read_now(lambda db: db.one("SELECT current_user::text")[0]) == "keeper"
+
+
+@pytest.mark.parametrize(
+    ("in_file", "environment"),
+    [("wrong", {"PGPASSWORD": _WITH_PASSWORD}), (None, {"SEKISHO_DATABASE_PASSWORD": "wrong"}), (None, {})],
+)
+def test_a_server_is_told_a_wrong_password_or_none(directory, guarded, monkeypatch, in_file, environment):
+    """It does not let us in, with where to look; no password is repeated."""
+    opened = _with(directory("one", url=guarded), in_file, environment, monkeypatch)
+    with pytest.raises(ConfigError, match=r"does not let us in; see the user and the password") as refused:
+        opened.open()
+    assert "wrong" not in str(refused.value)
+    assert _WITH_PASSWORD not in str(refused.value)
+
+
+def _with(one: Directory, in_file: str | None, environment: dict[str, str], monkeypatch) -> Directory:
+    for name in PASSWORD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if in_file is None:
+        return one
+    (one.path / "secret").write_text(f"{in_file}\n")
+    return replace(one, settings=replace(one.settings, password_file="secret"))
 
 
 def test_without_the_driver_it_says_what_to_type(directory, monkeypatch):
