@@ -21,18 +21,19 @@ from enroll.acme.csr import ReadCsr, bad_csr, check_csr, read_csr
 from enroll.acme.jws import VerifiedRequest
 from enroll.acme.lookup import (
     CurrentOrder,
-    credential_of,
     find_order,
     may_speak_for,
     named_certificate,
     order_of_certificate,
+    standing_of,
+    vouching,
 )
 from enroll.acme.ordering import offered
 from enroll.acme.orders import Order, check_finalizable, order_status
 from enroll.acme.registration import actor
 from enroll.acme.renewalinfo import Window, read_cert_id, renewal_window
 from enroll.acme.revocation import Holder, check_revocation, read_revocation
-from enroll.acme.server import AcmeServer, active_user, dns_name, entitlement
+from enroll.acme.server import AcmeServer, dns_name, entitlement, in_force
 from enroll.acme.wire import Json, required
 from enroll.problems import Problem, malformed
 from enroll.refusals import Refusal
@@ -168,9 +169,13 @@ def _begin(
     db: Db, server: AcmeServer, account: Account, order_id: str, csr: ReadCsr | Problem
 ) -> tuple[Order, Begun]:
     ra, at = server.ra, server.ra.now()
-    found = find_order(db, account, order_id, at)
+    standing = standing_of(db, account)
+    found = find_order(db, account, order_id, at, standing)
     # First: an order may have become invalid because of it, and the client is to learn why.
-    user = _check_vouched(db, server, account, found.order)
+    user = in_force(standing.user, standing.theft)
+    if not server.by_certificate or found.order.source_serial is None:
+        # A credential vouched for it. It may have been withdrawn since, and either door leads here.
+        vouching(standing.credential)
     check_finalizable(found.status)
     if isinstance(csr, Problem):
         raise csr
@@ -194,6 +199,7 @@ def _begin(
             profile.name,
             actor=actor(account),
             by_another=_by_another(db, account, enrollment, at),
+            user=user,
         )
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
@@ -210,15 +216,6 @@ def _by_another(db: Db, account: Account, enrollment: Enrollment, at: int) -> bo
         return False
     order = order_of_certificate(db, source, at)
     return order is None or order.account_id != account.id
-
-
-def _check_vouched(db: Db, server: AcmeServer, account: Account, order: Order) -> enroll.store.User:
-    """``unauthorized`` unless the user may still enroll, and what vouched for the order has not ended."""
-    user = active_user(db, account.user_id)
-    if not server.by_certificate or order.source_serial is None:
-        # A credential did. It may have been withdrawn since, and either door leads here.
-        credential_of(db, account)
-    return user
 
 
 def _holder(db: Db, record: ca.store.CertificateRecord | None, at: int) -> Holder | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import ca.store
 import enroll.store
@@ -12,7 +13,7 @@ from ca.storage import Transaction
 from enroll.acme import store
 from enroll.acme.accounts import Account
 from enroll.acme.orders import Authorization, Order, authorization_status, order_status
-from enroll.acme.remembered import confirm
+from enroll.acme.remembered import compare, confirm
 from enroll.acme.renewalinfo import CertId
 from enroll.problems import Problem, malformed
 from enroll.requests.enrollment import Enrollment, overdue
@@ -30,13 +31,43 @@ class CurrentOrder:
     status: str
 
 
-def find_order(db: Db, account: Account, order_id: str, at: int) -> CurrentOrder:
-    """An order of the account, which is confirmed. Somebody else's answers like none (RFC 8555 10.5)."""
-    confirm(db, account)
+class Standing(NamedTuple):
+    """What an account rests on: the credential that it was bound by, its user unless that or the organisation
+    is disabled, and of such a one whether a theft is reported. ``waits``: whether the credential's own
+    request is still to be used."""
+
+    credential: store.Credential | None
+    user: enroll.store.User | None
+    theft: bool
+    waits: bool
+
+
+def standing_of(db: Db, account: Account) -> Standing:
+    """Of an account, which is confirmed by that. What is held by it stays so until the transaction has ended,
+    so nobody needs to ask again."""
+    found = None if account.kid is None else store.bound(db, account.id)
+    if found is None:
+        confirm(db, account)
+        credential = None if account.kid is None else store.credential(db, account.kid)
+        user, theft = enroll.store.user_in_force(db, account.user_id)
+        return Standing(credential, user, theft, credential is not None)
+    compare(found.account, account)
+    # A statement of its own, after the user is held: a report that came in between is seen.
+    theft = found.in_force and enroll.store.theft_reported(db, found.user.user_id)
+    return Standing(found.credential, found.user if found.in_force else None, theft, found.waits)
+
+
+def find_order(
+    db: Db, account: Account, order_id: str, at: int, standing: Standing | None = None
+) -> CurrentOrder:
+    """An order of the account, which is confirmed, unless its standing is known by now. Somebody else's
+    answers like none (RFC 8555 10.5)."""
+    if standing is None:
+        confirm(db, account)
     found = store.order_with_enrollment(db, order_id)
     if found is None or found[0].account_id != account.id:
         raise malformed("there is no such order", status=404)
-    return _current(db, *found, at)
+    return _current(db, *found, at, standing)
 
 
 def current(db: Db, order: Order, at: int) -> CurrentOrder:
@@ -45,10 +76,12 @@ def current(db: Db, order: Order, at: int) -> CurrentOrder:
     return _current(db, order, enrollment, at)
 
 
-def _current(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> CurrentOrder:
+def _current(
+    db: Db, order: Order, enrollment: Enrollment | None, at: int, standing: Standing | None = None
+) -> CurrentOrder:
     statuses: Sequence[str] = ("valid",)
     if enrollment is None or enrollment.state in WAITING:
-        if _baseless(db, order, enrollment, at):
+        if _baseless(db, order, enrollment, at, standing):
             statuses = ("invalid",)
         elif enrollment is None and at < order.expires_at:
             found = (store.authorization(db, one) for one in order.authorization_ids)
@@ -56,13 +89,15 @@ def _current(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> Cu
     return CurrentOrder(order, enrollment, order_status(order, enrollment, statuses, at))
 
 
-def _baseless(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> bool:
+def _baseless(
+    db: Db, order: Order, enrollment: Enrollment | None, at: int, standing: Standing | None
+) -> bool:
     """Whether what an order without certificate rests on has ended for good: section 7.1.6, invalid.
 
     That is its credential, or the certificate that it follows: revoked, or replaced by another order or
     door. What is suspended may come back, and the order with it.
     """
-    if order.source_serial is None and not _credential_lives(db, order.account_id):
+    if order.source_serial is None and not _credential_lives(db, order.account_id, standing):
         return True
     if enrollment is not None and overdue(enrollment, at):
         return True
@@ -76,8 +111,8 @@ def _baseless(db: Db, order: Order, enrollment: Enrollment | None, at: int) -> b
     return ended or enroll.store.successor_of(db, source.serial) is not None
 
 
-def _credential_lives(db: Db, account_id: str) -> bool:
-    credential = store.credential_of_account(db, account_id)
+def _credential_lives(db: Db, account_id: str, standing: Standing | None = None) -> bool:
+    credential = standing.credential if standing else store.credential_of_account(db, account_id)
     return credential is not None and credential.withdrawn_at is None
 
 
@@ -121,7 +156,11 @@ def named_certificate(db: Db, cert_id: CertId) -> ca.store.CertificateRecord | N
 
 def credential_of(db: Db, account: Account) -> store.Credential:
     """The credential that vouches for an account; ``unauthorized`` once it has ended."""
-    credential = None if account.kid is None else store.credential(db, account.kid)
+    return vouching(None if account.kid is None else store.credential(db, account.kid))
+
+
+def vouching(credential: store.Credential | None) -> store.Credential:
+    """The same of one that was read in the transaction."""
     if credential is None or credential.withdrawn_at is not None:
         raise Problem("unauthorized", "the account has no valid external account; use the renewal site")
     return credential

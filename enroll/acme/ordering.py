@@ -26,6 +26,8 @@ from enroll.acme.lookup import (
     find_authorization,
     named_certificate,
     order_of_certificate,
+    standing_of,
+    vouching,
 )
 from enroll.acme.orders import (
     BOUND_CHALLENGE,
@@ -44,7 +46,7 @@ from enroll.acme.orders import (
 )
 from enroll.acme.remembered import confirm
 from enroll.acme.renewalinfo import Predecessor, already_replaced, check_replaces, read_cert_id
-from enroll.acme.server import AcmeServer, active_user, entitlement
+from enroll.acme.server import AcmeServer, active_user, entitlement, in_force
 from enroll.acme.wire import encode_base64url
 from enroll.jst import shown
 from enroll.problems import Problem, malformed, rate_limited
@@ -72,11 +74,7 @@ async def new_order(
     """Makes an order for the identity that the account acts for."""
     make = _order_by_certificate(peer) if server.by_certificate else _order_by_credential
 
-    def work(db: Db) -> CurrentOrder:
-        confirm(db, account)
-        return make(db, server, account, asked)
-
-    return await server.ra.database.write(work)
+    return await server.ra.database.write(lambda db: make(db, server, account, asked))
 
 
 async def new_authorization(server: AcmeServer, account: Account, identifier: Identifier) -> Authorization:
@@ -128,12 +126,14 @@ async def answer_challenge(
 
 def _order_by_credential(db: Db, server: AcmeServer, account: Account, asked: NewOrder) -> CurrentOrder:
     at = server.ra.now()
-    credential = credential_of(db, account)
-    user = active_user(db, account.user_id)
-    profile = _checked(db, server, account, asked, entitlement(server, user, credential.profile), at)
+    standing = standing_of(db, account)
+    credential, user = vouching(standing.credential), in_force(standing.user, standing.theft)
+    granted = entitlement(server, user, credential.profile)
+    profile, counted = _checked(db, server, account, asked, granted, at)
     source = _source(db, server, account, asked, at)
     expires_at = at + ORDER_LIFETIME
-    found = _found(db, server, credential, source, asked, at)
+    candidates = _candidates(db, server, credential, standing.waits, source, asked, at)
+    found = _found(db, credential, candidates, counted.newest, asked, at)
     in_place = _order_in_place(db, credential, found, asked, at)
     if in_place is not None:
         return current(db, in_place, at)
@@ -151,7 +151,7 @@ def _order_by_credential(db: Db, server: AcmeServer, account: Account, asked: Ne
         expires_at=expires_at,
         replaces=asked.replaces,
     )
-    store.add_order(db, order)
+    store.add_order(db, order, counted.newest + 1)
     return CurrentOrder(order, enrollment, order_status(order, enrollment, ("valid",), at))
 
 
@@ -167,19 +167,19 @@ class _Found(NamedTuple):
 
 def _found(
     db: Db,
-    server: AcmeServer,
     credential: store.Credential,
-    source: Enrollment | None,
+    candidates: Iterator[Enrollment],
+    newest: int,
     asked: NewOrder,
     at: int,
 ) -> _Found:
-    for candidate in _candidates(db, server, credential, source, asked, at):
+    for candidate in candidates:
         holder = store.order_of_request(db, candidate.request_id)
         taken = holder is not None and at < holder.expires_at and candidate.kind != "renewal"
         if holder is None or not taken or (asked.replaces and holder.replaces == asked.replaces):
             return _Found(candidate, holder)
         # It is for a certificate of its own: the one that is asked for is a further one.
-    if store.last_number(db, credential.account_id or "") < credential.quota:
+    if newest < credential.quota:
         # Each place that is taken is an order's of its own: among so few orders one is free.
         return _Found(None)
     return _Found(None, taken=tuple(_places(db, credential, at)))
@@ -234,6 +234,7 @@ def _request_for(
         common_name=credential.common_name,
         replaces_serial=follows,
         window_ends_at=expires_at,
+        at=at,
     )
 
 
@@ -241,13 +242,15 @@ def _candidates(
     db: Db,
     server: AcmeServer,
     credential: store.Credential,
+    waits: bool,
     source: Enrollment | None,
     asked: NewOrder,
     at: int,
 ) -> Iterator[Enrollment]:
     """The requests that an order could be for before a new one is drawn, those that still wait: the
-    credential's own, the renewal of the certificate at hand, that of an order which replaces the same."""
-    own = enroll.store.enrollment(db, credential.kid)
+    credential's own (``waits``: if it may), the renewal of the certificate at hand, that of an order which
+    replaces the same."""
+    own = enroll.store.enrollment(db, credential.kid) if waits else None
     if own is not None and own.state in WAITING:
         yield own
     if source is not None and _renewable(server, source, credential.profile, at):
@@ -351,11 +354,12 @@ def _order_by_certificate(
     peer: VerifiedPeer | None,
 ) -> Callable[[Db, AcmeServer, Account, NewOrder], CurrentOrder]:
     def make(db: Db, server: AcmeServer, account: Account, asked: NewOrder) -> CurrentOrder:
+        confirm(db, account)
         at = server.ra.now()
         source = _presented(db, account, peer)
         followed = profiles.of_renewal(db, server.ra, source)
         granted = entitlement(server, active_user(db, account.user_id), followed)
-        profile = _checked(db, server, account, asked, granted, at)
+        profile, counted = _checked(db, server, account, asked, granted, at)
         _check_replaces_presented(db, server, asked.replaces, source)
         # Every order of this door is for the renewal of what is presented, with ``replaces`` or without.
         if enroll.store.successor_of(db, source.serial or "") is not None:
@@ -377,7 +381,7 @@ def _order_by_certificate(
             replaces=asked.replaces,
             source_serial=source.serial,
         )
-        store.add_order(db, order)
+        store.add_order(db, order, counted.newest + 1)
         for one in authorizations:
             store.add_authorization(db, one)
         return CurrentOrder(order, None, "pending")
@@ -454,16 +458,17 @@ def _check_renewable(server: AcmeServer, source: Enrollment, at: int) -> None:
 
 def _checked(
     db: Db, server: AcmeServer, account: Account, asked: NewOrder, granted: Entitlement, at: int
-) -> str:
-    """The profile of an order that may be made."""
+) -> tuple[str, store.Counted]:
+    """The profile of an order that may be made, at a moment that can be believed, and how many there are."""
     timekeeping.check(server.ra, db)
     check_identifiers(asked.identifiers, granted)
     profile = choose_profile(asked.profile, granted)
     offered(server, profile)
-    if store.count_open_orders(db, account.id, at) >= MAX_OPEN_ORDERS:
+    counted = store.count_orders(db, account.id, at)
+    if counted.open >= MAX_OPEN_ORDERS:
         detail = f"the account has {MAX_OPEN_ORDERS} unfinished orders; finalize them or let them expire"
         raise rate_limited(detail, retry_after=3_600, help_url=server.help_url)
-    return profile
+    return profile, counted
 
 
 def offered(server: AcmeServer, name: str) -> Profile:

@@ -40,6 +40,10 @@ class Remembered:
 
 def confirm(db: Transaction, account: Account) -> None:
     """Raises ``AccountChanged`` unless the account is still what its request was proven by."""
-    found = store.account(db, account.id)
+    compare(store.account(db, account.id), account)
+
+
+def compare(found: Account | None, account: Account) -> None:
+    """The same of an account that was read in the transaction."""
     if found is not account and found != account:
         raise AccountChanged

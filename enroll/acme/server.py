@@ -91,7 +91,11 @@ def problem_of(refusal: Refusal) -> Problem:
 def active_user(db: Transaction, user_id: str) -> enroll.store.User:
     """The user that an account acts for; ``unauthorized`` once it, or its organisation, is disabled, and
     while the report of a theft waits."""
-    user, theft = enroll.store.user_in_force(db, user_id)
+    return in_force(*enroll.store.user_in_force(db, user_id))
+
+
+def in_force(user: enroll.store.User | None, theft: bool) -> enroll.store.User:
+    """The same of what was read in the transaction (`enroll.store.user_in_force`)."""
     if user is None:
         raise Problem("unauthorized", "the user or the organisation may no longer enroll")
     if theft:

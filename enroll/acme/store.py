@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from ca.storage import ALONE, LOOK, Row, Transaction, Values, inserting
+from ca.storage import ALONE, LOOK, Row, Transaction, Values, inserting, together
 from enroll.acme.accounts import Account
 from enroll.acme.keys import AccountKey, stored_key
 from enroll.acme.orders import Authorization, Identifier, Order
+from enroll.people.store import USER_COLUMNS, User, user_of
 from enroll.requests.enrollment import Enrollment
+from enroll.requests.states import WAITING
 from enroll.requests.store import ENROLLMENT_COLUMNS, as_enrollment
 
 Db = Transaction
@@ -67,13 +69,14 @@ def add_credential(db: Db, credential: Credential) -> None:
 
 
 # One that was made in an earlier generation of its user ended with it: by a reissue or a disabling.
-_CREDENTIAL = (
-    "SELECT kid, user_id, sealed_key, common_name, profile, quota, account_id,"
-    " acme_credentials.created_at, bound_at,"
+_CREDENTIAL_COLUMNS = (
+    "acme_credentials.kid, acme_credentials.user_id, acme_credentials.sealed_key,"
+    " acme_credentials.common_name, acme_credentials.profile, acme_credentials.quota,"
+    " acme_credentials.account_id, acme_credentials.created_at, acme_credentials.bound_at,"
     " CASE WHEN acme_credentials.generation = users.generation THEN withdrawn_at"
     " WHEN withdrawn_at < generation_at THEN withdrawn_at ELSE generation_at END AS withdrawn_at"
-    " FROM acme_credentials JOIN users USING (user_id)"
 )
+_CREDENTIAL = f"SELECT {_CREDENTIAL_COLUMNS} FROM acme_credentials JOIN users USING (user_id)"
 _ALIVE = (
     "withdrawn_at IS NULL"
     " AND generation = (SELECT generation FROM users WHERE users.user_id = acme_credentials.user_id)"
@@ -151,14 +154,59 @@ def add_account(db: Db, account: Account) -> bool:
     return _changed(db, f"{inserting('acme_accounts', values)} ON CONFLICT DO NOTHING", values)
 
 
-_ACCOUNT = (
-    "SELECT id, user_id, jwk, status, contacts, created_at, terms_agreed_at, kid, binding FROM acme_accounts"
+_ACCOUNT_COLUMNS = ", ".join(
+    f"acme_accounts.{name}"
+    for name in (
+        *("id", "user_id", "jwk", "status", "contacts", "created_at", "terms_agreed_at", "kid", "binding"),
+    )
 )
+_ACCOUNT = f"SELECT {_ACCOUNT_COLUMNS} FROM acme_accounts"
 
 
 def account(db: Db, account_id: str) -> Account | None:
     row = db.one(f"{_ACCOUNT} WHERE id = :account_id", {"account_id": account_id})
     return None if row is None else _account(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An account with the credential that it was bound by, and their user. ``in_force``: unless the user or
+    the organisation is disabled; ``waits``: whether the credential's own request is still to be used."""
+
+    account: Account
+    credential: Credential
+    user: User
+    in_force: bool
+    waits: bool
+
+
+_BOUND = (
+    f"SELECT {_ACCOUNT_COLUMNS}, {_CREDENTIAL_COLUMNS}, {USER_COLUMNS},"
+    " users.disabled_at IS NULL AND organisations.disabled_at IS NULL,"
+    # Only looked at: what waits no more never will again, and what does is held when it is used.
+    " (SELECT state FROM enrollments WHERE request_id = acme_credentials.kid)"
+    " FROM acme_accounts JOIN acme_credentials ON acme_credentials.kid = acme_accounts.kid"
+    " JOIN users ON users.user_id = acme_accounts.user_id"
+    " JOIN organisations ON organisations.policy_number = users.policy_number"
+    f" WHERE acme_accounts.id = :account_id{together('organisations')}"
+)
+_OF_ACCOUNT, _OF_CREDENTIAL = slice(0, 9), slice(9, 19)
+
+
+def bound(db: Db, account_id: str) -> Bound | None:
+    """All of that by one look-up. None for an account without a credential, and where what belongs together
+    was being changed: then each is to be looked up by itself."""
+    row = db.one(_BOUND, {"account_id": account_id})
+    if row is None:
+        return None
+    values = tuple(row)
+    return Bound(
+        account=_account(*values[_OF_ACCOUNT]),
+        credential=Credential(*values[_OF_CREDENTIAL]),
+        user=user_of(values[_OF_CREDENTIAL.stop : -2]),
+        in_force=bool(values[-2]),
+        waits=values[-1] in WAITING,
+    )
 
 
 def count_by_certificate(db: Db, user_id: str, since: int) -> int:
@@ -232,23 +280,33 @@ def deactivate_account(db: Db, account_id: str) -> bool:
 # -- orders --------------------------------------------------------------------------------------
 
 
-def last_number(db: Db, account_id: str) -> int:
-    """The number of an account's newest order: as many it has had at the most. 0 if none."""
-    return _count(
-        db,
-        # The account is held by whoever adds one.
-        f"SELECT coalesce(max(number), 0) FROM acme_orders WHERE account_id = :account_id{LOOK}",
-        {"account_id": account_id},
+class Counted(NamedTuple):
+    """Of an account's orders: how many are open, and the number of the newest, which is as many as there were
+    at the most; 0 if none."""
+
+    open: int
+    newest: int
+
+
+def count_orders(db: Db, account_id: str, at: int) -> Counted:
+    """Both at a moment. The account is held by whoever adds one, or closes it."""
+    row = db.one(
+        "SELECT (SELECT count(*) FROM acme_orders WHERE account_id = :account_id AND expires_at > :at"
+        " AND open = 1), (SELECT coalesce(max(number), 0) FROM acme_orders WHERE account_id = :account_id)"
+        f"{LOOK}",
+        {"account_id": account_id, "at": at},
     )
+    assert row is not None
+    return Counted(int(row[0]), int(row[1]))
 
 
-def add_order(db: Db, order: Order) -> None:
-    # Many come within a second: only a number of their own tells which is the newer one. Where an engine lets
-    # two draw the same, the index lets one of them in.
+def add_order(db: Db, order: Order, number: int) -> None:
+    """``number``: behind that of the newest. Many come within a second: only that tells which is newer. Where
+    an engine lets two draw the same, the index lets one of them in."""
     values = {
         "id": order.id,
         "account_id": order.account_id,
-        "number": last_number(db, order.account_id) + 1,
+        "number": number,
         "request_id": order.request_id,
         "identifiers": json.dumps([[one.type, one.value] for one in order.identifiers], ensure_ascii=False),
         "authorization_ids": json.dumps(order.authorization_ids),
@@ -308,16 +366,6 @@ def open_orders(db: Db, account_id: str, at: int) -> list[Order]:
     """An account's orders that have no certificate yet and could still get one."""
     statement = "SELECT * FROM acme_orders WHERE account_id = :account_id AND expires_at > :at AND open = 1"
     return [_order(row) for row in db.rows(statement, {"account_id": account_id, "at": at})]
-
-
-def count_open_orders(db: Db, account_id: str, at: int) -> int:
-    return _count(
-        db,
-        # As above.
-        "SELECT count(*) FROM acme_orders WHERE account_id = :account_id AND expires_at > :at"
-        f" AND open = 1{LOOK}",
-        {"account_id": account_id, "at": at},
-    )
 
 
 def orders_replacing(db: Db, replaces: str) -> list[Order]:

@@ -436,11 +436,19 @@ def raise_number(db: Db, user_id: str, number: int) -> bool:
 
 #: Of the table ``users``: what two people are compared by is no fact about either.
 USER_COLUMNS = ", ".join(f"users.{field.name}" for field in fields(User))
+_INITIAL = [field.name for field in fields(User)].index("password_initial")
 
 
 def as_user(row: Row) -> User:
     """A row of ``USER_COLUMNS``."""
-    return User(**{**row, "password_initial": bool(row["password_initial"])})
+    return user_of(row)
+
+
+def user_of(values: Iterable[Any]) -> User:
+    """The values of ``USER_COLUMNS``, in their order."""
+    found = list(values)
+    found[_INITIAL] = bool(found[_INITIAL])
+    return User(*found)
 
 
 # -- applications --------------------------------------------------------------------------------

@@ -136,14 +136,17 @@ def begin_for_client(
     *,
     actor: str,
     by_another: bool = False,
+    user: store.User | None = None,
 ) -> Begun:
     """Inside a transaction: the same for a client that holds its key, of a request that waits. ``profile``:
     that of its order.
 
     ``by_another``: it follows a certificate that somebody else holds, who is told (``succession``).
-    ``before`` was read in this transaction.
+    ``before`` was read in this transaction, and so was ``user``, whose it is, found to be in force; None:
+    that is still to be asked.
     """
-    check_entitled(db, before.user_id)
+    if user is None or user.user_id != before.user_id:
+        check_entitled(db, before.user_id)
     to = replace(before, door="protocol", by_another=int(by_another), profile=profile)
     return _reserve(db, ra, before, to, spki_der, names, actor)
 

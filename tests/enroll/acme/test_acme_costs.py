@@ -99,7 +99,7 @@ async def test_an_order_takes_as_few_looks_as_it_can(
         "finalize": (0, 2),
         "certificate": (1, 0),
     }
-    most = {"newOrder": 16, "poll": 4, "finalize": 26, "certificate": 4}
+    most = {"newOrder": 9, "poll": 4, "finalize": 21, "certificate": 4}
     assert {name: cost for name, cost in costs.items() if cost[2] > most[name]} == {}
 
 
