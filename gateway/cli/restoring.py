@@ -72,9 +72,8 @@ def _adopted(deployment: Deployment) -> list[str]:
 
 def stopped(data: Path) -> None:
     """ConfigError while somebody serves the directory."""
-    pid = rundir.serves(data)
-    if pid is not None:
-        raise ConfigError(f"a gateway serves {data} (process {pid}): stop it first, then the same again")
+    if (found := rundir.used_by(data)) is not None:
+        raise ConfigError(f"{found}: stop it first, then the same again")
 
 
 def replayed_answer(done: recovery.Replayed, data: Path, *more: str) -> Answer:

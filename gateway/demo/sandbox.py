@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ from gateway.demo.services import DemoService
 from gateway.demo.upstream import application as example
 from gateway.demo.words import banner
 from gateway.proxy.identity import jwks
+from gateway.running import rundir
 from gateway.serving import descriptors
 from gateway.serving.assembly import directory_url, hosts_by_role
-from gateway.serving.config import FILE_NAME, Config, origin, toml_of
+from gateway.serving.config import FILE_NAME, Config, origin, read_database, toml_of
 from gateway.serving.current import Builders
 from gateway.serving.deployment import CLOCK, DEMO_MARKER, Deployment, is_demo, open_deployment
 from gateway.serving.rates import Rates
@@ -96,11 +97,15 @@ async def _demo(
     busy: bool,
 ) -> dict[str, Any]:
     port = listening.getsockname()[1]
-    with stop_signals() as stop, listening_on(0) as behind:
+    with stop_signals() as stop, listening_on(0) as behind, ExitStack() as held:
+        if kept := is_demo(data):
+            held.enter_context(_for_itself(data))
         upstream = behind.getsockname()[1]
         sandbox = await unless(stop, sandbox_in(data, Ports(port, upstream), console.print))
         if sandbox is None:
             return {}
+        if not kept:
+            held.enter_context(_for_itself(data))
         deployment = open_deployment(data, sandbox.passphrase, spare_keys=SPARE_KEYS)
         start_log("warning")
         if busy and sandbox.operators:
@@ -238,7 +243,11 @@ async def sandbox_in(data: Path, at: Ports, told: Callable[[str], None]) -> Sand
     users = tuple(DemoUser(**user) for user in marker["users"])
     people = tuple(DemoOperator(**each) for each in marker.get("operators", ()))
     systems = tuple(DemoService(**each) for each in marker.get("services", ()))
-    (data / FILE_NAME).write_text(toml_of(demo_config(at, console=bool(people), api=bool(systems))))
+    config = demo_config(at, console=bool(people), api=bool(systems))
+    if not at.database:
+        # It may have been copied to a server since (sekisho db copy).
+        config = replace(config, database=read_database(data))
+    (data / FILE_NAME).write_text(toml_of(config))
     return Sandbox(data, (data / PASSPHRASE_FILE).read_text().strip(), users, people, systems)
 
 
@@ -287,6 +296,16 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Sandbox]) -> San
     making.cancel()
     await asyncio.gather(making, return_exceptions=True)
     return None
+
+
+@contextmanager
+def _for_itself(data: Path) -> Iterator[None]:
+    """Nobody else serves the directory, copies or replaces what is in it. ConfigError if somebody does."""
+    lock = rundir.hold(rundir.run_directory(data))
+    if lock is None:
+        raise ConfigError(f"{rundir.used_by(data)}; stop that first, or name another directory: --data DIR")
+    with closing(lock):
+        yield
 
 
 def _check_place(data: Path) -> bool:

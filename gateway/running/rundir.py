@@ -80,7 +80,8 @@ def take_lead(directory: Path) -> Lock | None:
 
 
 def hold(directory: Path) -> Lock | None:
-    """Keeps everybody from serving the directory meanwhile; None if somebody does."""
+    """Keeps everybody else from serving the directory, or replacing what is in it; None if somebody does:
+    `used_by`."""
     lock = take(directory / _PID)
     if lock is not None:
         (directory / _PID).write_text("")
@@ -95,9 +96,7 @@ def claim(directory: Path) -> Lock:
     path = directory / _PID
     lock = take(path)
     if lock is None and _number(path) is None:
-        raise ConfigError(
-            f"a command has {directory.parent} for itself (sekisho db copy); wait until it has ended"
-        )
+        raise ConfigError(f"{used_by(directory.parent)}; wait until it has ended, or stop it")
     if lock is None:
         raise ConfigError(
             f"sekisho serve runs on {directory.parent} already, as process {_number(path)}; "
@@ -129,6 +128,22 @@ def serves(data: Path) -> int | None:
         return serving_pid(data / RUN)
     except ConfigError:
         return None
+
+
+def used_by(data: Path) -> str | None:
+    """Who has the directory for himself, in an operator's words; None if nobody does, and nothing is made."""
+    path = data / RUN / _PID
+    lock = take(path) if path.exists() else None
+    if lock is not None:
+        lock.close()
+    elif path.exists():
+        number = _number(path)
+        return (
+            f"a demo, or a command such as sekisho db copy, has {data} for itself"
+            if number is None
+            else f"a gateway serves {data} (process {number})"
+        )
+    return None
 
 
 def report(directory: Path, worker: int, state: dict[str, Any]) -> None:

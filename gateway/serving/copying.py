@@ -115,8 +115,7 @@ def _alone(data: Path) -> Iterator[None]:
         lock = rundir.hold(directory)
         if lock is None:
             raise ConfigError(
-                f"a gateway serves {data} (process {rundir.serves(data)}): stop it first (systemctl stop "
-                "sekisho), then the same again"
+                f"{rundir.used_by(data)}: stop it first (systemctl stop sekisho), then the same again"
             )
         held.enter_context(closing(lock))
         lock = rundir.take(directory / rundir.SIGNER)

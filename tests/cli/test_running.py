@@ -287,6 +287,28 @@ def test_the_apis_lines_are_printed(demo: dict[str, Any]) -> None:
         assert "items" in found or found["state"] == "pending", found
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("serve",),
+        ("demo", "--port", "0"),
+        ("db", "copy", "--to", "postgresql:///nowhere?host=/nowhere"),
+        ("restore", "replay"),
+    ],
+    ids=" ".join,
+)
+def test_nobody_else_has_its_directory(demo: dict[str, Any], words: tuple[str, ...]) -> None:
+    """Who would serve it as well, or replace what it reads, is told that it runs, and what to do."""
+    ran = typed(
+        *words, "--data", demo["data"], SEKISHO_PASSPHRASE=Path(demo["passphrase_file"]).read_text().strip()
+    )
+    assert ran.returncode != 0
+    assert f"a demo, or a command such as sekisho db copy, has {demo['data']} for itself" in ran.stderr, (
+        ran.stderr
+    )
+    assert "stop" in ran.stderr
+
+
 def test_the_directory_is_on_localhost(demo: dict[str, Any]) -> None:
     """Clients that resolve no names below localhost reach the protocol, and every URL stays there."""
     origin = f"https://localhost:{demo['port']}"
