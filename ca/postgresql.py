@@ -13,17 +13,19 @@ import asyncio
 import itertools
 import random
 import re
+import selectors
 import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncpg
+from asyncpg.protocol import NO_TIMEOUT
 from greenlet import getcurrent, greenlet
 
 from ca.databaseserver import Server, parse
@@ -100,6 +102,11 @@ _UNTRUSTED = "has a server whose certificate is not believed; see database.ca, a
 _REPLICAS = _TROUBLE["25006"]
 # What the driver raises; a time that is up is among the last.
 _FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_STALE = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+# Statements that a connection keeps prepared: those of the stores, and some that are put together.
+_KNOWN = 512
+# Seconds beyond its own limit after which nobody waits for the answer to a statement.
+_OVERDUE = 5.0
 
 
 def _ours(error: BaseException) -> StorageError:
@@ -131,6 +138,29 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
     slot = 0
     mark = 0
     marked_at = 0.0
+    #: When it was asked for what is not answered yet; 0.0 while there is nothing.
+    asked_at = 0.0
+
+    def ask(self, text: str, values: Sequence[Any], limit: int, status: bool) -> Awaitable[Any]:
+        """Rows of a statement, ``limit`` of them at most (0: all); with ``status`` also what became of it.
+        Prepared once; ``Database._sweep`` sees to it that somebody answers. Of what the driver does for each
+        statement of its callers it does half, and sets no timer."""
+        known: dict[str, Any] | None = self.__dict__.get("known")
+        prepared = None if known is None else known.get(text)
+        self.asked_at = time.monotonic()
+        if prepared is None:
+            return self._ask_first(text, values, limit, status)
+        return cast(
+            Awaitable[Any],
+            self._protocol.bind_execute(prepared._state, values, "", limit, status, NO_TIMEOUT),
+        )
+
+    async def _ask_first(self, text: str, values: Sequence[Any], limit: int, status: bool) -> Any:
+        known: dict[str, Any] = self.__dict__.setdefault("known", {})
+        if len(known) >= _KNOWN:
+            known.clear()
+        prepared = known[text] = await self.prepare(text)
+        return await self._protocol.bind_execute(prepared._state, values, "", limit, status, NO_TIMEOUT)
 
 
 class _Greenlet(greenlet):  # type: ignore[misc]
@@ -168,7 +198,7 @@ class _Transaction:
 
     __slots__ = ("connection", "gathered", "notes", "wrote")
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self.connection = connection
         self.notes: list[Note] = []
         self.gathered = Gathering()
@@ -184,19 +214,21 @@ class _Transaction:
         self.gathered.settle(self)
 
     def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
-        text, names = self._text(statement)
-        status = self._ask(self.connection.execute(text, *map(values.__getitem__, names)))
-        return int(status.rpartition(" ")[2]) if status[-1:].isdigit() else 0
+        _, status, _ = self._ask(self._asked(statement, values, 0, True))
+        count: bytes = status.rpartition(b" ")[2]
+        return int(count) if count.isdigit() else 0
 
     def one(self, statement: str, values: Values = {}, /) -> Row | None:  # noqa: B006
-        text, names = self._text(statement)
-        row: Row | None = self._ask(self.connection.fetchrow(text, *map(values.__getitem__, names)))
-        return row
+        found = self._ask(self._asked(statement, values, 1))
+        return found[0] if found else None
 
     def rows(self, statement: str, values: Values = {}, /) -> Sequence[Row]:  # noqa: B006
-        text, names = self._text(statement)
-        found: Sequence[Row] = self._ask(self.connection.fetch(text, *map(values.__getitem__, names)))
+        found: Sequence[Row] = self._ask(self._asked(statement, values, 0))
         return found
+
+    def _asked(self, statement: str, values: Values, limit: int, status: bool = False) -> Awaitable[Any]:
+        text, names = self._text(statement)
+        return self.connection.ask(text, tuple(map(values.__getitem__, names)), limit, status)
 
     def _text(self, statement: str) -> tuple[str, tuple[str, ...]]:
         text, names, writes = held_in_postgresql(statement)
@@ -206,8 +238,14 @@ class _Transaction:
     def _ask(self, awaitable: Awaitable[T]) -> T:
         try:
             return _wait(awaitable)
+        except _STALE as error:
+            # Tables were changed since it was prepared, by a newer node: a fresh connection learns them anew.
+            self.connection.terminate()
+            raise _Gone(str(error), type(error).__name__, _UNREACHED) from error
         except _FAILED as error:
             raise _ours(error) from error
+        finally:
+            self.connection.asked_at = 0.0
 
 
 class _Reader(_Transaction):
@@ -233,7 +271,8 @@ class _Blocking(_Reader):
 
     def _ask(self, awaitable: Awaitable[T]) -> T:
         async def answer() -> T:
-            return await awaitable
+            # Nobody sweeps here.
+            return await asyncio.wait_for(awaitable, self.connection._config.command_timeout)
 
         try:
             return self._loop.result(answer())
@@ -241,11 +280,29 @@ class _Blocking(_Reader):
             raise _ours(error) from error
 
 
+class _Selector(selectors.DefaultSelector):
+    """Which does not look each time for what has come while there is something to do: each look is a system
+    call, and gives the interpreter away to another thread."""
+
+    _passed = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0 and self._passed < _UNSEEN:
+            self._passed += 1
+            return []
+        self._passed = 0
+        return super().select(timeout)
+
+
+# Turns of the loop that are taken without a look.
+_UNSEEN = 3
+
+
 class _Loop:
     """A thread with an event loop."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = asyncio.SelectorEventLoop(_Selector())
         self._thread = threading.Thread(target=self.loop.run_forever, name="database", daemon=True)
         self._thread.start()
 
@@ -314,6 +371,7 @@ class Database:
         self._doubts = itertools.count(1)
         self._idle: list[asyncpg.Connection] = []
         self._used: set[asyncpg.Connection] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         # When a look began that was answered last; the error of one since then, once the server is away.
         self._heard_at = time.monotonic()
         self._away: StorageTrouble | None = None
@@ -445,11 +503,26 @@ class Database:
         return connection
 
     async def _from_here(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(self._open(coroutine), self._loop.loop)
         # If the caller is cancelled the work is still done.
-        done = asyncio.wrap_future(future)
-        done.add_done_callback(_heard)
-        return await asyncio.shield(done)
+        here = asyncio.get_running_loop()
+        told: asyncio.Future[T] = here.create_future()
+        self._loop.loop.call_soon_threadsafe(self._begin_for, here, told, self._open(coroutine))
+        return await told
+
+    def _begin_for(
+        self, here: asyncio.AbstractEventLoop, told: asyncio.Future[T], coroutine: Coroutine[Any, Any, T]
+    ) -> None:
+        task = self._loop.loop.create_task(coroutine)
+        # The loop itself keeps weak references only.
+        self._running.add(task)
+        task.add_done_callback(partial(self._is_done, here, told))
+
+    def _is_done(
+        self, here: asyncio.AbstractEventLoop, told: asyncio.Future[T], task: asyncio.Task[T]
+    ) -> None:
+        self._running.discard(task)
+        with suppress(RuntimeError):  # whose loop is over waits for nothing any more
+            here.call_soon_threadsafe(_tell, told, task)
 
     def _open(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         if self._closed:
@@ -462,10 +535,21 @@ class Database:
         await self._put(await self._taken())
         eye = await _connect(self._server)
         self._heard_at = time.monotonic()
+        self._sweep()
         return asyncio.get_running_loop().create_task(self._look(eye))
+
+    def _sweep(self) -> None:
+        """Lets go, each second, of connections on which nobody answers: a wire may be cut of which neither
+        end hears."""
+        overdue = time.monotonic() - self._server.statement - _OVERDUE
+        for connection in tuple(self._used):
+            if 0.0 < connection.asked_at < overdue:
+                connection.terminate()
+        self._sweeping = self._loop.loop.call_later(1.0, self._sweep)
 
     async def _end(self) -> None:
         self._looking.cancel()
+        self._sweeping.cancel()
         others = asyncio.all_tasks() - {asyncio.current_task(), self._looking}
         await asyncio.gather(self._looking, *others, return_exceptions=True)
         for connection in self._idle:
@@ -692,6 +776,19 @@ def _heard(done: asyncio.Future[Any]) -> None:
     """Whoever was to be told may have left: then nobody is, and the loop logs no error of it."""
     if not done.cancelled():
         done.exception()
+
+
+def _tell(told: asyncio.Future[T], task: asyncio.Task[T]) -> None:
+    """In the loop of whoever waits: what came of it."""
+    error = None if task.cancelled() else task.exception()
+    if told.done():
+        return
+    if task.cancelled():
+        told.cancel()
+    elif error is not None:
+        told.set_exception(error)
+    else:
+        told.set_result(task.result())
 
 
 def _settled(work: Work[T]) -> Work[T]:

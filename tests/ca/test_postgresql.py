@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -420,6 +421,46 @@ async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s
     await database.write(work)
     assert (len(ran), len(killed), names(database)) == (2, 1, ["one"])
     assert len(set(ran)) == 2
+
+
+async def test_a_connection_on_which_nobody_answers_is_let_go_of(database):
+    """The work runs again by another one; one that is answered in time is left alone."""
+    ran, asked = [], threading.Event()
+
+    def work(db):
+        ran.append(db.one("SELECT pg_backend_pid()")[0])
+        asked.set()
+        if len(ran) == 1:
+            db.one("SELECT pg_sleep(30)")
+        return add("one")(db)
+
+    waits = asyncio.create_task(database.write(work))
+    await asyncio.to_thread(asked.wait, 60)
+    async with asyncio.timeout(60):
+        while not (silent := [each for each in database._used if each.asked_at]):
+            await asyncio.sleep(0.001)
+
+        async def sweep(asked_at):
+            silent[0].asked_at = asked_at
+            database._sweeping.cancel()
+            database._sweep()
+            return silent[0].is_closed()
+
+        late = time.monotonic() - database._server.statement - 5
+        assert not await asyncio.to_thread(database._loop.result, sweep(late + 4))
+        assert await asyncio.to_thread(database._loop.result, sweep(late - 1))
+        assert await waits == 1
+    assert (len(set(ran)), names(database)) == (2, ["one"])
+
+
+async def test_tables_that_a_newer_node_has_changed_are_read_as_they_are(database, cluster, url):
+    """A connection has its statements prepared. What they give by now is another row."""
+    everything = "SELECT * FROM things"
+    await database.write(add("one"))
+    assert len(await database.read(lambda db: db.one(everything))) == 4
+    await databases._asked(url, "ALTER TABLE things ADD COLUMN more TEXT")
+    assert len(await database.read(lambda db: db.one(everything))) == 5
+    assert len(await database.write(lambda db: db.one(everything))) == 5
 
 
 @pytest.mark.slow
