@@ -29,7 +29,7 @@ from asyncpg.protocol import NO_TIMEOUT
 from greenlet import getcurrent, greenlet
 
 from ca.databaseserver import Server, parse
-from ca.dialect import held_in_postgresql, in_postgresql
+from ca.dialect import changed_by, held_in_postgresql, in_postgresql, together_in_postgresql
 from ca.errors import ConfigError
 from ca.storage import (
     Condition,
@@ -196,12 +196,13 @@ async def _run(work: Work[T], transaction: _Transaction) -> T:
 class _Transaction:
     """A transaction on a connection that somebody else begins and ends."""
 
-    __slots__ = ("connection", "gathered", "notes", "wrote")
+    __slots__ = ("connection", "deferred", "gathered", "notes", "wrote")
 
     def __init__(self, connection: _Connection) -> None:
         self.connection = connection
         self.notes: list[Note] = []
         self.gathered = Gathering()
+        self.deferred: list[tuple[str, Values]] = []
         self.wrote = False
 
     def note(self, kind: str, /, **facts: Any) -> None:
@@ -210,8 +211,29 @@ class _Transaction:
     def gather(self, write: Gathered, row: Any, /) -> None:
         self.gathered.add(write, row)
 
+    def defer(self, statement: str, values: Values, /) -> None:
+        self.deferred.append((statement, values))
+
     def settle(self) -> None:
         self.gathered.settle(self)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Does what was deferred, by a statement for all of it that is of different tables."""
+        while self.deferred:
+            now: dict[str, tuple[str, Values]] = {}
+            later: list[tuple[str, Values]] = []
+            for statement, values in self.deferred:
+                table = changed_by(statement)
+                if later or table in now:
+                    later.append((statement, values))
+                else:
+                    now[table] = statement, values
+            self.deferred = later
+            text, names = together_in_postgresql(tuple(statement for statement, _ in now.values()))
+            said = [values for _, values in now.values()]
+            self.wrote = True
+            self._ask(self.connection.ask(text, tuple(said[at][name] for at, name in names), 0, False))
 
     def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
         _, status, _ = self._ask(self._asked(statement, values, 0, True))
@@ -255,6 +277,9 @@ class _Reader(_Transaction):
 
     def gather(self, write: Gathered, row: Any, /) -> None:
         write(self, [row])
+
+    def defer(self, statement: str, values: Values, /) -> None:
+        self.execute(statement, values)
 
     def _text(self, statement: str) -> tuple[str, tuple[str, ...]]:
         return in_postgresql(statement)
@@ -673,6 +698,8 @@ class Database:
                 if self._journal is not None and transaction.notes:
                     await self._commit_told(transaction, self._journal)
                 else:
+                    if transaction.deferred:
+                        await _run(lambda _: transaction.catch_up(), transaction)
                     await self._commit(transaction)
             except BaseException:
                 await _over(connection, "ROLLBACK")
@@ -716,7 +743,7 @@ class Database:
     async def _commit_told(self, transaction: _Transaction, journal: Recorder) -> None:
         """Commits what the journal has to tell of first; one at a time is between the two."""
         async with self._telling:
-            done = await _run(lambda db: journal.record(db, transaction.notes), transaction)
+            done = await _run(_recorded(transaction, journal), transaction)
             await self._commit(transaction)
             done()
 
@@ -796,10 +823,20 @@ def _settled(work: Work[T]) -> Work[T]:
 
     def both(db: Transaction) -> T:
         found = work(db)
-        db.settle()
+        assert isinstance(db, _Transaction)
+        db.gathered.settle(db)
         return found
 
     return both
+
+
+def _recorded(transaction: _Transaction, journal: Recorder) -> Work[Callable[[], None]]:
+    def work(db: Transaction) -> Callable[[], None]:
+        done = journal.record(db, transaction.notes)
+        transaction.catch_up()
+        return done
+
+    return work
 
 
 async def _marked(connection: asyncpg.Connection) -> None:

@@ -111,6 +111,9 @@ class _Connection:
     def gather(self, write: Gathered, row: Any, /) -> None:
         self.gathered.add(write, row)
 
+    def defer(self, statement: str, values: Values, /) -> None:
+        self.execute(statement, values)  # which takes no journey
+
     def settle(self) -> None:
         self.gathered.settle(self)
 

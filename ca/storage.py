@@ -76,8 +76,13 @@ class Transaction(Protocol):
         gathered for it meanwhile, by whomever. Only for rows that nothing can be wrong with by then: an error
         of ``write`` undoes everybody's work."""
 
+    def defer(self, statement: str, values: Values, /) -> None:
+        """Carries a change out before this transaction is committed, of which nothing has to be known, and
+        which nothing else of it rests on or asks for; an engine may send several of them together. No row is
+        changed by two of them."""
+
     def settle(self) -> None:
-        """Has that done now: before rows are read, or changed, that may be among those."""
+        """Has both done now: before rows are read, or changed, that may be among those."""
 
 
 Work = Callable[[Transaction], T]

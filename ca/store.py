@@ -429,7 +429,7 @@ def hold_journal_mark(db: Transaction, node: str) -> tuple[int, str]:
 
 def move_journal_mark(db: Transaction, node: str, number: int, digest: str) -> None:
     """In the transaction that a line of the journal tells of: the database has seen it."""
-    db.execute(
+    db.defer(
         "UPDATE journal_marks SET number = :number, hash = :hash WHERE node = :node",
         {"node": node, "number": number, "hash": digest},
     )

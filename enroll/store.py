@@ -188,17 +188,17 @@ def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any)
 
 def _write_audit(db: Db, lines: Sequence[Said]) -> None:
     """All that were gathered, a few dozen in one statement. Whoever counts them is alone until his commit."""
-    for first in range(0, len(lines), _AT_ONCE):
-        some = lines[first : first + _AT_ONCE]
-        counted = db.one(_COUNT, {"count": len(some)})
-        assert counted is not None
-        number = int(counted["value"]) - len(some) + 1
-        # Asked for by itself: while the counter was not ours somebody else was about to write that line.
-        # Of lines that were retired the last one's hash is told by the line that says so.
-        made = placed(some, number, audit_hash(db, number - 1) or BEGINNING)
+    counted = db.one(_COUNT, {"count": len(lines)})
+    assert counted is not None
+    number = int(counted["value"]) - len(lines) + 1
+    # Asked for by itself: while the counter was not ours somebody else was about to write that line.
+    # Of lines that were retired the last one's hash is told by the line that says so.
+    made = placed(lines, number, _hash_of(db, number - 1) or BEGINNING)
+    for first in range(0, len(made), _AT_ONCE):
+        some = made[first : first + _AT_ONCE]
         statement, names = _inserting_audit(len(some))
-        values = chain.from_iterable(each.__dict__.values() for each in made)
-        db.execute(statement, dict(zip(names, values, strict=True)))
+        values = chain.from_iterable(each.__dict__.values() for each in some)
+        db.defer(statement, dict(zip(names, values, strict=True)))
 
 
 @cache
@@ -227,6 +227,11 @@ def audit_counted(db: Db) -> int:
 def audit_hash(db: Db, number: int) -> str | None:
     """The hash of a line that is there."""
     db.settle()
+    return _hash_of(db, number)
+
+
+def _hash_of(db: Db, number: int) -> str | None:
+    """The same where no line is about to be written."""
     row = db.one(f"SELECT hash FROM audit WHERE id = :id{LOOK}", {"id": number})
     return None if row is None else str(row[0])
 

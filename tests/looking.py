@@ -37,6 +37,9 @@ class _Look:
     def gather(self, write: Gathered, row: Any, /) -> None:
         raise AssertionError("nothing is changed by looking")
 
+    def defer(self, statement: str, values: Values, /) -> None:
+        raise AssertionError("nothing is changed by looking")
+
     def settle(self) -> None:
         """Nothing was gathered."""
 
@@ -77,6 +80,10 @@ class _Told:
 
     def gather(self, write: Gathered, row: Any, /) -> None:
         self._db.gather(write, row)
+
+    def defer(self, statement: str, values: Values, /) -> None:
+        self._asked.append((statement, values))
+        self._db.defer(statement, values)
 
     def settle(self) -> None:
         self._db.settle()

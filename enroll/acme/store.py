@@ -437,11 +437,10 @@ def release_request(db: Db, order_id: str, at: int) -> bool:
     )
 
 
-def close_order(db: Db, order_id: str) -> bool:
-    """Marks an order as one whose certificate exists or is being made; False when it was closed already."""
-    return _changed(
-        db, "UPDATE acme_orders SET open = 0 WHERE id = :order_id AND open = 1", {"order_id": order_id}
-    )
+def close_order(db: Db, order_id: str) -> None:
+    """By the end of the transaction: marks an order as one whose certificate exists or is being made."""
+    statement = "UPDATE acme_orders SET open = 0 WHERE id = :order_id AND open = 1"
+    db.defer(statement, {"order_id": order_id})
 
 
 # -- authorizations ------------------------------------------------------------------------------

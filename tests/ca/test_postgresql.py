@@ -423,6 +423,48 @@ async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s
     assert len(set(ran)) == 2
 
 
+async def test_what_is_deferred_is_sent_together_and_belongs_to_the_transaction(database, monkeypatch):
+    """One statement for changes of different tables, in their order for those of one; before the commit, or
+    what is settled. Nothing of it is there when the work has failed, or one of them has."""
+    asked, ask = [], postgresql._Connection.ask
+    monkeypatch.setattr(
+        postgresql._Connection,
+        "ask",
+        lambda self, text, *more: (asked.append(text), ask(self, text, *more))[1],
+    )
+    await database.write(lambda db: db.execute("CREATE TABLE others (name TEXT UNIQUE)"))
+
+    def work(*some, then=lambda db: None):
+        def both(db):
+            for table, name in some:
+                db.defer(f"INSERT INTO {table} (name) VALUES (:name)", {"name": name})
+            return then(db)
+
+        return both
+
+    def settled(db):
+        before = len(names_in(db))
+        db.settle()
+        return before, len(names_in(db))
+
+    def names_in(db):
+        return db.rows("SELECT name FROM things ORDER BY id")
+
+    asked.clear()
+    await database.write(work(("things", "one"), ("others", "two")))
+    assert [each.count("INSERT") for each in asked] == [2]
+    asked.clear()
+    await database.write(work(("things", "two"), ("things", "three"), ("others", "four")))
+    assert [each.count("INSERT") for each in asked] == [1, 2]
+    assert names(database) == ["one", "two", "three"]
+    assert await database.write(work(("things", "four"), then=settled)) == (3, 4)
+    with pytest.raises(ZeroDivisionError):
+        await database.write(work(("things", "five"), then=lambda db: 1 // 0))
+    with pytest.raises(UniqueViolation):
+        await database.write(work(("things", "five"), ("others", "two")))
+    assert names(database) == ["one", "two", "three", "four"]
+
+
 async def test_a_connection_on_which_nobody_answers_is_let_go_of(database):
     """The work runs again by another one; one that is answered in time is left alone."""
     ran, asked = [], threading.Event()
