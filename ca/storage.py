@@ -189,8 +189,8 @@ class Storage(Protocol):
 
     def changed(self) -> int:
         """A number that differs from an earlier one of this thread's if anything was committed in between,
-        by whatever process; where nobody can say that for two seconds it differs each time. Much cheaper than
-        any look-up."""
+        by whatever process; where nobody can say that for two seconds it differs each time, and is negative.
+        Much cheaper than any look-up."""
 
     @property
     def source(self) -> Source:

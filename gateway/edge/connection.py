@@ -82,6 +82,7 @@ class Port(Protocol):
     def readmit(self, connection: TlsConnection, source: bytes) -> bool: ...
     def release(self, connection: TlsConnection) -> None: ...
     def count(self, event: str) -> None: ...
+    def settled(self, connection: TlsConnection, handshake: Handshake) -> bool: ...
     def note(self, reason: str, connection: TlsConnection, detail: str = "") -> None: ...
     def establish(
         self, connection: TlsConnection, handshake: Handshake, started: float
@@ -118,6 +119,8 @@ class TlsConnection:
         "_records",
         "_sent",
         "_sent_mark",
+        "_settled",
+        "_settling",
         "_started",
         "_tls",
         "_unread",
@@ -143,6 +146,8 @@ class TlsConnection:
         # What came of a PROXY header; None where none is expected, or once it is read.
         self._proxied: bytearray | None = None
         self._closing = self._read_paused = self._raw_paused = self._write_paused = False
+        # Whether the register is being asked about the peer, and whether it has answered.
+        self._settling = self._settled = False
         # What the connection began with; whether it spoke HTTP without TLS, and has been told.
         self._opening, self._parting = b"", False
         self._phase: Awaiting | None = None
@@ -424,6 +429,17 @@ class TlsConnection:
                 self._finish()
             return False
         self._barren = 0
+        if not self._settled:
+            if self._settling:
+                return False
+            if not self._listener.settled(self, handshake):
+                self._settling = True
+                self._flush()
+                if self._raw is not None and not self._raw_paused:
+                    # Resumed when what has come by then is read.
+                    self._raw_paused = True
+                    self._raw.pause_reading()
+                return False
         self.info, self._http = self._listener.establish(self, handshake, self._started)
         # It would keep the sites of this moment for the connection's life.
         handshake.over()
@@ -439,6 +455,12 @@ class TlsConnection:
         if self._write_paused:
             self._http.pause_writing()
         return True
+
+    def go_on(self) -> None:
+        """What the register says of the peer is at hand (`Port.settled`)."""
+        self._settled = True
+        if self._handshake is not None and not self._closing and self._advance():
+            self._read(flush=False)
 
     def _read(self, flush: bool = True) -> None:
         """Hands on what OpenSSL can decrypt, until the handler above asks for a pause."""

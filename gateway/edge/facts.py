@@ -106,3 +106,6 @@ class ConnectionInfo:
     abort: Callable[[], None] = field(repr=False)
     count: Callable[[str], None] = field(repr=False)
     observer: Observer = field(repr=False)
+    #: Before each request of whom the register is asked: whether its answer is at hand; if not, what is given
+    #: is called once it is. None: it always is.
+    ask: Callable[[Callable[[], None]], bool] | None = field(default=None, repr=False)

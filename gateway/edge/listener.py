@@ -6,6 +6,7 @@ What happens on a connection is in `connection`, who has one in `register`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import secrets
 import socket
@@ -70,6 +71,8 @@ class Listener:
     of us forwards them.
     `proxies`: the networks of load balancers; every connection from there begins with a PROXY header.
     `headcount`: this worker's of several; None: there is no other.
+    `ask`: whether what `status` will say of a fingerprint is at hand; if not, its second argument is called
+    once it is. None: it always is.
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class Listener:
         proxies: Iterable[Network] = (),
         observer: Observer = Unobserved(),  # noqa: B008 (keeps nothing)
         headcount: Headcount | None = None,
+        ask: Callable[[str, Callable[[], None]], bool] | None = None,
     ) -> None:
+        self._ask = ask
         self.limits = limits
         self._proxies = tuple(proxies)
         self._observer = observer
@@ -268,6 +273,15 @@ class Listener:
         """Strikes a connection off the register."""
         self._register.release(connection)
 
+    def settled(self, connection: TlsConnection, handshake: Handshake) -> bool:
+        """Whether what the register says of whoever has finished a handshake is at hand. If not, the
+        connection goes on once it is."""
+        site = None if self._ask is None else self._site_now(handshake)
+        if self._ask is None or site is None or site.client_certificate is ClientCertificate.NONE:
+            return True
+        leaf = handshake.leaf()
+        return leaf is None or self._ask(hashlib.sha256(leaf).hexdigest(), connection.go_on)
+
     def establish(
         self, connection: TlsConnection, handshake: Handshake, started: float
     ) -> tuple[ConnectionInfo, PlaintextHandler]:
@@ -299,6 +313,7 @@ class Listener:
             abort=connection.abort,
             count=self.count,
             observer=self._observer,
+            ask=self._asks(verdict),
         )
         handler = self._wire.begin(info, self.limits)
         self.count("handshake.done")
@@ -363,11 +378,18 @@ class Listener:
             connection.retire()
             return
         hosts = self._authorities_of(info.server_name)
-        connection.move(replace(info, site=site, verdict=verdict, authorities=hosts))
+        asks = self._asks(verdict)
+        connection.move(replace(info, site=site, verdict=verdict, authorities=hosts, ask=asks))
 
     def _recheck(self, verified: VerifiedPeer) -> Verdict:
         state = recheck(verified, self._status, self._clock.seconds())
         return verified if state is CertificateState.VALID else rejected(verified, state)
+
+    def _asks(self, verdict: Verdict | None) -> Callable[[Callable[[], None]], bool] | None:
+        """What asks the register before each request of a peer."""
+        if self._ask is None or not isinstance(verdict, VerifiedPeer):
+            return None
+        return partial(self._ask, verdict.fingerprint)
 
     def _authorities_of(self, server_name: str | None) -> frozenset[bytes]:
         known = self._authorities.get(server_name)

@@ -143,11 +143,13 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
     look = slot.look or inforce.first(deployment, slot.directory)
     if look.files is not None:
         deployment = replace(deployment, files=look.files)
+    statuses = Statuses(deployment.ra.database)
     listener = Listener(
         sites,
         wire=Handlers(),
         clock=deployment.ra.clock,
-        status=Statuses(deployment.ra.database),
+        status=statuses,
+        ask=statuses.ready if deployment.ra.database.shared else None,
         limits=_limits(deployment, slot),
         public_ports=(deployment.config.public_port,),
         proxies=proxies_of(deployment.config),

@@ -52,6 +52,8 @@ class Front(Client):
     """
 
     __slots__ = (
+        "_asked",
+        "_asking",
         "_chunked",
         "_current",
         "_drained",
@@ -105,6 +107,8 @@ class Front(Client):
         self._pages: RequestProtocol | None = None
         # Whether the body of the request at the pages goes there in chunks.
         self._chunked = False
+        # Whether the register is being asked for the request in turn, and whether it has just answered.
+        self._asking = self._asked = False
         self._task: asyncio.Task[None] | None = None
         # Where bytes behind an upgrade go.
         self._receive: Callable[[bytes], None] | None = None
@@ -284,7 +288,11 @@ class Front(Client):
 
     def _next(self) -> None:
         """Begins the request whose turn it is."""
-        if self._turn is not _IDLE or not self._queue or self.writing_paused:
+        if self._turn is not _IDLE or not self._queue or self.writing_paused or self._asking:
+            return
+        ask = self.info.ask
+        if ask is not None and not self._asked and not ask(self._go_on):
+            self._asking = True
             return
         request = self._queue.pop(0)
         self._reader.read_on()
@@ -314,6 +322,14 @@ class Front(Client):
             self.decline(request)  # the gate before the pages has the words, and counts
         else:
             relay.begin(request)
+
+    def _go_on(self) -> None:
+        """What the register says of the peer is at hand."""
+        self._asking = False
+        if self.transport is not None:
+            self._asked = True
+            self._next()
+            self._asked = False
 
     def _answered(self, keep: bool) -> None:
         """The answer in turn is written. ``keep``: another one may follow, by the head of this one."""

@@ -159,6 +159,42 @@ async def test_whoever_wakes_knows_nothing(opened):
     await until(lambda: not unknown(opened))
 
 
+async def test_the_loop_goes_on_while_a_silent_server_is_asked_for_somebody(opened, wire, monkeypatch):
+    """Who comes waits until it is known that nobody can be asked; everybody else is served meanwhile. What
+    was asked before a commit is nobody's answer who comes after it."""
+    asked = []
+    monkeypatch.setattr(
+        "ca.store.certificate_status",
+        lambda db, each: (asked.append(each), one(db), RevocationStatus.GOOD)[2],
+    )
+    statuses, told = Statuses(opened), []
+
+    def ask(who):
+        return statuses.ready(who, lambda: told.append((who, statuses(who))))
+
+    assert not ask("00")
+    await until(lambda: told)
+    assert (told, ask("00"), statuses("00"), asked) == (
+        [("00", RevocationStatus.GOOD)],
+        True,
+        RevocationStatus.GOOD,
+        ["00"],
+    )
+    waiting = ask("01"), await opened.write(add("one")), ask("01"), ask("01")
+    assert waiting == (False, 1, False, False)
+    await until(lambda: len(told) == 4)
+    assert asked.count("01") == 2
+    wire.become("silent")
+    assert not ask("02")
+    turns = 0
+    async with asyncio.timeout(PATIENCE):
+        while len(told) == 4:
+            turns += 1
+            await asyncio.sleep(0)
+    assert (told[4:], turns > 100) == ([("02", RevocationStatus.UNASKED)], True)
+    assert statuses("02") is RevocationStatus.UNASKED
+
+
 def test_of_whom_nobody_can_say_anything(opened, wire, monkeypatch):
     """A status that was known is asked again; where nobody answers it is none."""
     monkeypatch.setattr("ca.store.certificate_status", lambda db, _: one(db) and RevocationStatus.GOOD)

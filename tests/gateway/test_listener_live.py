@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -122,6 +122,55 @@ async def test_open_connections_end_with_their_certificate(stand: Stand, pki: Pk
             while sorted(ends) != ["download", "socket"]:
                 await asyncio.sleep(0.01)
         assert running.listener.revoke(pki.client.fingerprint) == 0
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+async def test_who_comes_waits_until_the_register_has_answered(serve: Serve, pki: Pki, version: int) -> None:
+    """At the handshake and before each request, and is judged by what it said; nobody else waits, and who has
+    left by then is nobody."""
+    asked: list[Callable[[], None]] = []
+
+    def ask(_: str, then: Callable[[], None]) -> bool:
+        asked.append(then)
+        return False
+
+    async def times(count: int) -> Callable[[], None]:
+        async with asyncio.timeout(60):
+            while len(asked) < count:
+                await asyncio.sleep(0)
+        return asked[-1]
+
+    running = await serve(login(pki, handler=answered), ask=ask)
+    one = get(b"login.test")
+    async with connect(running.port, b"login.test", certificate=pki.client, version=version) as client:
+        await client.send(one + one)
+        waiting = asyncio.create_task(client.answer())
+        go_on = await times(1)
+        async with connect(running.port, b"login.test") as stranger:
+            assert (await stranger.get(b"login.test")).status == 403
+        assert (len(asked), waiting.done(), running.listener.connections()) == (1, False, ())
+        go_on()
+        go_on = await times(2)
+        async with connect(running.port, b"login.test") as stranger:
+            assert (await stranger.get(b"login.test")).status == 403
+        assert not waiting.done()
+        go_on()
+        assert (await waiting).text == "ok"
+        go_on = await times(3)
+        running.status[pki.client.fingerprint] = RevocationStatus.REVOKED
+        go_on()
+        assert (await client.answer()).status == 403
+    async with connect(running.port, b"login.test", certificate=pki.client, version=version):
+        go_on = await times(4)
+    async with asyncio.timeout(60):
+        while running.listener.open_connections:
+            await asyncio.sleep(0.01)
+    go_on()
+    assert running.listener.connections() == ()
+
+
+async def answered(_: web.BaseRequest) -> web.Response:
+    return web.Response(text="ok")
 
 
 async def test_stop_lets_requests_finish(serve: Serve, pki: Pki) -> None:
