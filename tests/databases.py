@@ -124,10 +124,32 @@ def made(folder: Path) -> Cluster:
 @contextmanager
 def temporary() -> Iterator[Cluster]:
     """A new cluster where every user may look into the directories above."""
+    with _place() as folder:
+        yield made(folder)
+
+
+#: What a server needs in order to have replicas, as `Cluster.running` takes it.
+WITH_REPLICAS = ("wal_level=replica", "max_wal_senders=8")
+
+
+@contextmanager
+def replica(primary: Cluster) -> Iterator[Cluster]:
+    """One that follows another, which runs `WITH_REPLICAS`."""
+    with _place() as folder:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+        address = f"host={primary.folder} user=postgres application_name=replica"
+        words = ("-D", folder / "data", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", address)
+        run([*_as_postgres(), _PROGRAMS[-1] / "pg_basebackup", *words], check=True, stdout=DEVNULL, cwd="/")
+        yield Cluster(folder)
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
     # The name is short, since a socket's path is; not a directory of pytest's, which are the user's alone.
     folder = Path(tempfile.mkdtemp(prefix="sekisho-pg-"))
     try:
-        yield made(folder)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
@@ -545,6 +546,69 @@ async def test_a_server_that_is_killed_under_load_loses_no_answer_and_does_nothi
             assert sorted(await _once_it_is_back(database)) == sorted(answered)
         finally:
             database.close()
+
+
+@pytest.mark.slow
+async def test_a_replica_that_takes_over_under_load_has_all_that_was_answered(tmp_path):
+    """The primary, which waits for its replica, is gone. Until the other one is promoted nothing is written
+    anywhere; then work goes on there, and what was answered is there once. Of whom nobody could be asked
+    whether it was committed may be there or not."""
+    answered, doubted, ends = [], [], asyncio.Event()
+
+    async def write(writer):
+        number = 0
+        while not ends.is_set():
+            name = f"{writer} {number}"
+            try:
+                await database.write(add(name))
+            except StorageTrouble as error:
+                if error.name != "UNKNOWN":
+                    # A second one of its name would be a UniqueViolation, and end the test.
+                    await asyncio.sleep(0.02)
+                    continue
+                doubted.append(name)
+            else:
+                answered.append(name)
+            number += 1
+
+    async def enough():
+        more = len(answered) + 60
+        async with asyncio.timeout(60):
+            while len(answered) < more:
+                assert not any(each.done() for each in writers)
+                await asyncio.sleep(0.005)
+
+    with databases.temporary() as first, ExitStack() as there:
+        there.enter_context(first.running(*databases.WITH_REPLICAS))
+        databases._make(first, "t", "template0")
+        with databases.replica(first) as second, second.running(*databases.WITH_REPLICAS):
+            for statement in ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"):
+                await databases._asked(first.url("t"), statement)
+            hosts = first.url("t").replace(str(first.folder), f"{first.folder},{second.folder}")
+            database = Database(hosts, tmp_path, [SCHEMA])
+            try:
+                writers = [asyncio.create_task(write(number)) for number in range(8)]
+                await enough()
+                await asyncio.to_thread(there.close)
+                with pytest.raises(StorageTrouble):
+                    await database.write(add("nowhere"))
+                # It waits for nobody, as whoever promotes one has it.
+                for statement in (
+                    "ALTER SYSTEM SET synchronous_standby_names = ''",
+                    "SELECT pg_reload_conf()",
+                    "SELECT pg_promote(true, 60)",
+                ):
+                    await databases._asked(second.url("t"), statement)
+                await enough()
+                ends.set()
+                async with asyncio.timeout(60):
+                    await asyncio.gather(*writers)
+                kept = await _once_it_is_back(database)
+            finally:
+                ends.set()
+                database.close()
+    assert len(kept) == len(set(kept))
+    assert set(answered) <= set(kept) <= {*answered, *doubted}
 
 
 async def _once_it_is_back(database):
