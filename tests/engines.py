@@ -47,6 +47,12 @@ def in_a_cluster(database: Database) -> Storage:
     return databases.lent(database.path, database.folder, journal)
 
 
+def named(path: Path) -> None:
+    """To be called before it is opened: processes that are forked find what stands for this file as well."""
+    if os.environ.get(VARIABLE) == "postgresql":
+        databases.url_of(path)
+
+
 class Hesitant:
     """See the module. Everything that tests look at from outside is the database's own."""
 

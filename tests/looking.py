@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from ca.storage import Gathered, Row, Storage, Transaction, Values
+from ca.storage import Gathered, Row, Storage, Transaction, Values, Work
 from gateway.serving.deployment import SCHEMAS
+
+T = TypeVar("T")
 
 
 def look(database: Storage) -> Transaction:
@@ -48,6 +51,51 @@ def tables() -> list[str]:
     """The names of all tables, as the rooms' schemas make them."""
     statements = (each for schema in SCHEMAS for step in schema.steps for each in step.statements)
     return [found[1] for each in statements if (found := _TABLE.match(each))]
+
+
+def cells(database: Storage) -> Iterator[tuple[str, str, Any]]:
+    """Everything that stands in the database: table, column, value."""
+    db = look(database)
+    for table in tables():
+        for row in db.rows(f"SELECT * FROM {table}"):
+            yield from ((table, name, row[name]) for name in row.keys())  # noqa: SIM118  a row is no mapping
+
+
+class Counting:
+    """A database that counts what asks to write: ``writes``."""
+
+    def __init__(self, database: Storage) -> None:
+        self._database, self.writes = database, 0
+
+    async def write(self, work: Work[T]) -> T:
+        self.writes += 1
+        return await self._database.write(work)
+
+    def write_now(self, work: Work[T]) -> T:
+        self.writes += 1
+        return self._database.write_now(work)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+@contextmanager
+def refusing(database: Storage, table: str) -> Iterator[None]:
+    """Each change of one of the table's rows is a fault of the database's."""
+    trigger = f"CREATE TRIGGER refuses BEFORE UPDATE ON {table} "
+    made, ends = [trigger + "BEGIN SELECT RAISE(ABORT, 'no'); END"], ["DROP TRIGGER refuses"]
+    if database.shared:
+        function = "CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS"
+        made = [
+            f"{function} 'BEGIN RAISE EXCEPTION ''no''; END'",
+            trigger + "FOR EACH ROW EXECUTE FUNCTION refuses()",
+        ]
+        ends = ["DROP FUNCTION refuses() CASCADE"]
+    database.write_now(lambda db: [db.execute(each) for each in made])
+    try:
+        yield
+    finally:
+        database.write_now(lambda db: [db.execute(each) for each in ends])
 
 
 def rows(

@@ -4,7 +4,6 @@ import ast
 import asyncio
 import json
 import re
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,7 +188,6 @@ def troubles(tmp_path, ra, *files):
     return list(record.troubles(deployment_of(tmp_path, ra), [(each, each.read_text()) for each in files]))
 
 
-@IN_A_FILE
 async def test_what_people_do_is_one_chain(tmp_path):
     """Everything that the product writes is chained: after a purge and a retirement, which the record tells
     of, it is whole; what was taken away without one is found."""
@@ -268,7 +266,6 @@ def test_whoever_reads_the_trail_has_it_written_first():
     assert [each for each in asked if not each[2]] == [("store.py", "_hash_of", False)]
 
 
-@IN_A_FILE
 async def test_a_checkpoint_in_the_journal_and_in_a_file_finds_a_rewrite(tmp_path):
     """Taken by the hour; one that left the machine is enough, and a forged one is none."""
     async with open_office(tmp_path) as ra:
@@ -319,7 +316,6 @@ async def test_a_thousand_lines_are_a_checkpoint(tmp_path):
         assert troubles(tmp_path, ra) == []
 
 
-@IN_A_FILE
 async def test_an_export_proves_itself(tmp_path):
     """Lines, the checkpoint over them and the key: whoever has the file needs nothing of ours."""
     async with open_office(tmp_path) as ra:
@@ -337,9 +333,7 @@ async def test_an_export_proves_itself(tmp_path):
 
 
 def tamper(ra, *statements):
-    with sqlite3.connect(ra.database.path) as db:
-        for each in statements:
-            db.execute(each)
+    ra.database.write_now(lambda db: [db.execute(each) for each in statements])
 
 
 # -- signed by who has the keys ------------------------------------------------------------------------
@@ -384,7 +378,6 @@ FORKS = {
 }  # fmt: skip
 
 
-@IN_A_FILE
 @pytest.mark.parametrize("tampering", FORKS)
 async def test_no_second_record_is_signed_for(tmp_path, tampering):
     """What was signed for is remembered, and each line since is looked at: another record is refused, until

@@ -29,7 +29,7 @@ from enroll.settings import DAY
 from gateway.serving import recovery
 from gateway.serving.deployment import SEALED
 from tests.datadirs import PASSPHRASE, SCHEMAS, clock_of, delivered, together
-from tests.engines import IN_A_FILE
+from tests.engines import named, on_engine
 from tests.enroll.operators.test_asking import acting, acts, office, refused
 from tests.enroll.postcards_kit import needs_font, needs_reader, people, texts
 from tests.looking import look
@@ -391,7 +391,8 @@ def _killed(path, at, number, *, after):
 
     def work():
         opened, kept = datadir.load(path, PASSPHRASE), recovery.journal_of(path)
-        database = Dying(Database(path / "sekisho.db", SCHEMAS, journal=kept), number, after=after)
+        opened_here = on_engine(Database(path / "sekisho.db", SCHEMAS, journal=kept))
+        database = Dying(opened_here, number, after=after)
         epochs = Epochs(path, opened.vault, SEALED)
         ra = RegistrationAuthority(
             database, ManualClock(at), opened.vault, epochs, opened.authority, Here(), None
@@ -414,11 +415,11 @@ STEPS = [(number, after) for number in range(1, 9) for after in (False, True)]
 
 
 @pytest.mark.slow
-@IN_A_FILE
 async def test_a_killed_runner_prints_no_card_twice_and_loses_none(tmp_path):
     """kill -9 anywhere between the asking and the counting: every card waits, is in one batch, or was sent;
     what was begun is drawn by the next runner."""
     draw = random.Random(SEED)
+    named(tmp_path / "data" / "sekisho.db")
     async with office(tmp_path) as ra:
         await people(ra, "年金 花子", "年金 太郎")
         for number, after in draw.sample(STEPS, min(KILLS, len(STEPS))):

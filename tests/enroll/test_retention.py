@@ -17,10 +17,9 @@ from enroll.retention import store as retention
 from enroll.retention.periods import TAKEN
 from enroll.settings import DAY
 from tests.datadirs import clock_of, delivered
-from tests.engines import IN_A_FILE
 from tests.enroll.operators.test_asking import acting, acts, office, person, proposed, refused
 from tests.enroll.test_audit import troubles
-from tests.looking import look
+from tests.looking import cells, look
 
 USER = "K12345678"
 
@@ -35,17 +34,10 @@ async def decided(ra):
     return job, ra.database.read_now(lambda db: jobs.counted(db, job.number))
 
 
-def cells(ra):
-    """Each cell of each table, as text."""
-    tables = look(ra.database).rows("SELECT name FROM sqlite_master WHERE type = 'table'")
-    for table in [row["name"] for row in tables]:
-        for row in look(ra.database).rows(f"SELECT * FROM {table}"):
-            yield from ((table, name, str(row[name])) for name in row.keys())  # noqa: SIM118  a row is no mapping
-
-
 def told(ra, *words):
     """Tables and columns where any of these words stands."""
-    return {(table, name) for table, name, text in cells(ra) if any(each in text for each in words)}
+    found = cells(ra.database)
+    return {(table, name) for table, name, value in found if any(each in str(value) for each in words)}
 
 
 def over(ra):
@@ -67,7 +59,6 @@ async def lived(ra):
     return user_id
 
 
-@IN_A_FILE
 async def test_who_left_is_nowhere_any_more(tmp_path):
     """Five years after the end, not a day before, the person's name and addresses are in no table; searching
     finds nobody, and the chain of the trail still verifies. Requests and certificates stay."""
@@ -112,7 +103,6 @@ async def test_who_came_back_meanwhile_is_left(tmp_path):
         assert (users[first].erased_at is not None, users[second].erased_at) == (True, None)
 
 
-@IN_A_FILE
 async def test_each_kind_has_its_own_period(tmp_path):
     """Letters, applications, jobs and proposals lose what is personal when their own days are over; what is
     younger, or waits, keeps it; 0 keeps all for good. What they were stays: kinds, states, times."""
@@ -155,7 +145,6 @@ def test_what_is_personal_in_a_document():
     }  # fmt: skip
 
 
-@IN_A_FILE
 async def test_a_number_is_erased_once_and_a_copy_erases_it_again(tmp_path):
     """The journal tells a database that was put back who was erased; what is there no more is left."""
     async with office(tmp_path) as ra:

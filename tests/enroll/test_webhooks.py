@@ -37,7 +37,7 @@ from enroll.settings import DAY, Settings
 from gateway.serving import recovery
 from gateway.serving.deployment import SEALED
 from tests.datadirs import PASSPHRASE, SCHEMAS, admit, clock_of, open_office, together
-from tests.engines import IN_A_FILE
+from tests.engines import named, on_engine
 from tests.enroll.operators.test_actors import someone
 from tests.enroll.operators.test_asking import acting, acts, office, refused
 from tests.looking import look
@@ -200,7 +200,7 @@ async def test_who_is_stopped_between_commit_and_answer_sends_again_by_the_same_
 def deliver_for_ever(data, at, receiver):
     """A leading process's worth of delivery, until it is killed."""
     opened = datadir.load(data, PASSPHRASE)
-    database = Database(data / "sekisho.db", SCHEMAS, journal=recovery.journal_of(data))
+    database = on_engine(Database(data / "sekisho.db", SCHEMAS, journal=recovery.journal_of(data)))
     settings = Settings(webhook_hosts=(receiver.named,))
     epochs = Epochs(data, opened.vault, SEALED)
     ra = RegistrationAuthority(
@@ -219,11 +219,11 @@ def deliver_for_ever(data, at, receiver):
 
 
 @pytest.mark.slow
-@IN_A_FILE
 async def test_kills_lose_nothing(tmp_path):
     """kill -9 between what happens and its delivery, again and again: every line that was committed arrives,
     once or more, under one name."""
     chance = random.Random(SEED)
+    named(tmp_path / "data" / "sekisho.db")
     async with told(tmp_path) as (ra, receiver, _):
         poster, committed, left = way(receiver), 0, 0
         for round_ in range(8):
