@@ -199,8 +199,10 @@ RULES: Sequence[Rule] = (
         _RESTORE,
     ),
     Rule(
+        # Where the journal was lost there is a number alone, above which the next list's is.
         "list-dates",
-        "SELECT issuer_id, number FROM crls WHERE next_update_at <= this_update_at OR number < 1",
+        "SELECT issuer_id, number FROM crls"
+        " WHERE (digest <> '' AND next_update_at <= this_update_at) OR number < 1",
         "list {1} of {0} ends before it begins, or has no number",
         "sekisho doctor",
     ),

@@ -27,7 +27,11 @@ from enroll.requests import issuance, opening
 from enroll.requests.states import State
 from enroll.requests.transitions import end_certificate, hold_certificate
 from gateway.running.metrics import MEANINGS
-from gateway.serving import recovery
+from gateway.serving import checking, recovery
+from gateway.serving.config import FILE_NAME, Config, toml_of
+from gateway.serving.database import open_database
+from gateway.serving.deployment import SCHEMAS
+from gateway.serving.settings.running import Storage
 from gateway.web import sessions
 from gateway.web import store as web
 from tests.datadirs import PASSPHRASE, admit, clock_of, open_office
@@ -89,6 +93,14 @@ def add_session(db, ra, token):
         "browser": "", "opened_by": "",
     }  # fmt: skip
     web.add_session(db, row)
+
+
+def unsound(data):
+    """What `sekisho db check` says of it, whose it is included."""
+    (data / FILE_NAME).write_text(toml_of(Config()))
+    kept = recovery.journal_of(data)
+    open_database(data, Storage(), SCHEMAS, ca_id=kept.ca, kept=kept).close()
+    return [(each.check, each.what) for each in checking.troubles(data)]
 
 
 def status(ra, serial):
@@ -188,6 +200,7 @@ async def test_a_replay_brings_back_all_that_must_not_go_backwards(tmp_path):
             {"stopped": "stopped", "leaked": "stopped", "goes-on": "active"},
             ["stopped", "leaked"],
         )
+        assert unsound(tmp_path / "data") == []
         # And once more: nothing is left to do.
         assert recovery.compare(tmp_path / "data", kept, ra.database) == "level"
         assert recovery.replay(tmp_path / "data", kept, ra).lines == 0
@@ -198,6 +211,19 @@ async def test_a_replay_brings_back_all_that_must_not_go_backwards(tmp_path):
         assert again.report.revoked == [ends.serial]
         assert {s: ca.store.find_by_serial(look(ra.database), s).fingerprint for s in prints} == prints
         assert store.user(look(ra.database), USER).last_number == numbers[USER]
+
+
+async def test_a_copy_whose_journal_is_lost_is_sound(tmp_path):
+    """What `restore backup` does without one: lists go on at a number that none had, and until the next one
+    is made nothing is said of that. One that ends before it begins is."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        await crls.publish(ra, ra.authority.current)
+        recovery.go_on_without(ra)
+        assert unsound(tmp_path / "data") == []
+        ends = "UPDATE crls SET this_update_at = 1, digest = 'd'"
+        await ra.database.write(lambda db: db.execute(ends))
+        assert [check for check, _ in unsound(tmp_path / "data")] == ["list-dates"]
 
 
 async def test_a_changed_password_does_not_come_back(tmp_path):
