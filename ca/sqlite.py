@@ -393,10 +393,10 @@ def _told(path: Path) -> Iterator[None]:
 class Database:
     """An opened database. Safe to share between threads and tasks.
 
-    ``cache_mib``: the most that each of its connections (the writer, one for each thread that reads) keeps
-    of the file in memory. ``journal``: who is told of notes before they are committed; without one nobody
-    is. ``made``: False for a file that is somebody else's to make and to bring up to date. ConfigError for
-    a file that the operator has to mend.
+    ``cache_mib``: the most that each of its connections (the writer, one for each thread that reads, as many
+    as ever read aside at once) keeps of the file in memory. ``journal``: who is told of notes before they are
+    committed; without one nobody is. ``made``: False for a file that is somebody else's to make and to bring
+    up to date. ConfigError for a file that the operator has to mend.
     """
 
     def __init__(
@@ -417,6 +417,8 @@ class Database:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._readers: list[sqlite3.Connection] = []
+        # Those for whole tables that nobody uses, the one that was used last at the end.
+        self._idle: list[_Reader] = []
         self._readers_lock = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._writer.start()
@@ -438,7 +440,10 @@ class Database:
         return self.read_now(work)
 
     def read_now(self, work: Work[T]) -> T:
-        reader = self._reader()
+        reader: _Reader | None = getattr(self._local, "lent", None)
+        return self._read(self._reader() if reader is None else reader, work)
+
+    def _read(self, reader: _Reader, work: Work[T]) -> T:
         conn = reader.conn
         if conn.in_transaction:  # within another one's work
             return work(reader)
@@ -449,7 +454,22 @@ class Database:
             _end(conn)
 
     async def read_aside(self, work: Work[T]) -> T:
-        return await asyncio.to_thread(self.read_now, work)
+        return await asyncio.to_thread(self._read_aside, work)
+
+    def _read_aside(self, work: Work[T]) -> T:
+        """By the connection that did so last: it has in its cache what is asked again and again. With one for
+        each of the threads, which take turns, every page would be read from the file anew."""
+        self._check_open()
+        with self._readers_lock:
+            reader = self._idle.pop() if self._idle else None
+        reader = self._opened() if reader is None else reader
+        self._local.lent = reader
+        try:
+            return self._read(reader, work)
+        finally:
+            self._local.lent = None
+            with self._readers_lock:
+                self._idle.append(reader)
 
     def changed(self) -> int:
         row = self._reader().one("PRAGMA data_version")
@@ -458,19 +478,25 @@ class Database:
 
     def _reader(self) -> _Reader:
         """This thread's reading connection."""
-        if self._closed:
-            raise StorageClosed(f"the database {self.path.name} is closed")
+        self._check_open()
         reader: _Reader | None = getattr(self._local, "reader", None)
         if reader is None:
-            try:
-                reader = _Reader(_connect(self.path, self._cache_mib))
-                reader.conn.execute("PRAGMA query_only = ON")
-            except sqlite3.Error as error:
-                raise _ours(error) from error
-            self._local.reader = reader
-            with self._readers_lock:
-                self._readers.append(reader.conn)
+            reader = self._local.reader = self._opened()
         return reader
+
+    def _opened(self) -> _Reader:
+        try:
+            reader = _Reader(_connect(self.path, self._cache_mib))
+            reader.conn.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+        with self._readers_lock:
+            self._readers.append(reader.conn)
+        return reader
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageClosed(f"the database {self.path.name} is closed")
 
     async def write(self, work: Work[T]) -> T:
         """In a transaction shared with whatever else waits, and a savepoint of its own."""

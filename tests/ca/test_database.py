@@ -66,6 +66,32 @@ async def test_concurrent_works_share_commits(database):
     assert numbers(database) == list(range(100))
 
 
+async def test_who_reads_aside_one_after_the_other_has_one_cache(database):
+    """Whichever thread it is: the connection that read last goes on; of two at once each has its own."""
+    used, both = [], threading.Barrier(2, timeout=60)
+
+    def work(db):
+        used.append((db.conn, threading.get_ident()))
+        # A read within it is one of the same state.
+        assert database.read_now(lambda within: within) is db
+
+    def meet(db):
+        both.wait()
+        work(db)
+
+    # Each in a thread of its own.
+    for _ in range(5):
+        thread = threading.Thread(target=asyncio.run, args=(database.read_aside(work),))
+        thread.start()
+        thread.join()
+    assert (len({conn for conn, _ in used}), len(used)) == (1, 5)
+    used.clear()
+    await asyncio.gather(database.read_aside(meet), database.read_aside(meet))
+    assert len({conn for conn, _ in used}) == 2
+    await asyncio.gather(database.read_aside(work), database.read_aside(meet), database.read_aside(meet))
+    assert len(database._readers) <= 4
+
+
 def test_two_processes_worth_of_connections_write(tmp_path):
     """A second opener of the same file writes too, and both see both."""
     with_one = Database(tmp_path / "two.db", [SCHEMA])
