@@ -203,14 +203,17 @@ CREATE INDEX mails_open ON mails(created_at, state, held_at, kind, channel) WHER
 CREATE INDEX mails_sealed ON mails(cause) WHERE sealed_body IS NOT NULL;
 CREATE INDEX mails_in_batch ON mails(batch) WHERE batch IS NOT NULL;
 CREATE INDEX mails_held ON mails(user_id) WHERE held_at IS NOT NULL AND state = 'queued';
-CREATE INDEX mails_failed ON mails(queued_at, channel, sent_at, state, kind) WHERE state = 'failed';
+-- With what a list of them is narrowed by.
+CREATE INDEX mails_failed
+    ON mails(queued_at, channel, sent_at, state, kind, failure, created_at, user_id, recipient)
+    WHERE state = 'failed';
 CREATE INDEX mails_left ON mails(sent_at, channel, state, kind) WHERE sent_at IS NOT NULL;
 -- With what reports count: a row has the whole letter.
 CREATE INDEX mails_by_user ON mails(user_id, channel, state, sent_at, queued_at, kind);
 -- What is taken back or given up has its letters found by its request.
 CREATE INDEX mails_of_request ON mails(request_id) WHERE request_id IS NOT NULL;
--- With what the list of all letters is counted.
-CREATE INDEX mails_written ON mails(created_at, state, failure, kind, channel, held_at);
+-- By what the list of all letters is narrowed, in its order: a row has the whole letter.
+CREATE INDEX mails_listed ON mails(id, state, failure, kind, channel, held_at, created_at);
 
 -- What a letter's row forgets: each refusal, and that somebody had it tried again.
 CREATE TABLE mail_history (

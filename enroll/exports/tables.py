@@ -20,7 +20,7 @@ from enroll.certificates.store import Order
 from enroll.certificates.store import Wanted as Certificates
 from enroll.jobs import store as jobs
 from enroll.jobs import viewing
-from enroll.listings import Acts, Letters
+from enroll.listings import Acts
 from enroll.mail.states import state_of
 from enroll.operators import applied, asking, letters, trail
 from enroll.operators.actors import Actor, require_any
@@ -178,16 +178,13 @@ def _applications(db: Transaction, asked: Asking, after: Any, limit: int) -> Par
 
 
 def _begin_letters(db: Transaction, asked: Asking) -> Start:
-    counted = letters.count(db, asked.actor, asked.wanted)
-    return Start(counted, (_BEYOND, counted))
+    return Start(letters.count(db, asked.actor, asked.wanted), _BEYOND)
 
 
 def _letters(db: Transaction, asked: Asking, after: Any, limit: int) -> Part:
-    wanted: Letters = asked.wanted
-    last, counted = after
-    rows = letters.every(db, asked.actor, wanted, last, limit, counted)
+    rows = letters.every(db, asked.actor, asked.wanted, after, limit)
     records = [{**each} | {"number": each["id"], "state": str(state_of(each))} for each in rows]
-    return _part(records, limit, lambda: (rows[-1]["id"], counted))
+    return _part(records, limit, lambda: rows[-1]["id"])
 
 
 @dataclass(frozen=True)

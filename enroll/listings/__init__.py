@@ -67,12 +67,9 @@ def letters(database: Storage, wanted: Letters) -> Iterator[Mapping[str, Any]]:
     return ({**row} for row in found)
 
 
-def letters_before(
-    db: Transaction, wanted: Letters, last: int, limit: int, counted: int
-) -> Sequence[Mapping[str, Any]]:
-    """So many letters before a number, newest first; ``counted``: how many there are of what is asked for."""
-    found = pages.few_letters if counted <= _FEW else pages.letters
-    return [{**row} for row in found(db, wanted, last, limit)]
+def letters_before(db: Transaction, wanted: Letters, last: int, limit: int) -> Sequence[Mapping[str, Any]]:
+    """So many letters before a number, newest first."""
+    return [{**row} for row in pages.letters(db, wanted, last, limit)]
 
 
 def applications(database: Storage, state: str | None = None) -> Iterator[rooms.Application]:

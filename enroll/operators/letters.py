@@ -117,7 +117,7 @@ def listed(
     require(actor, Act.SEARCH, Verdict.READ)
     total = pages.count_letters(db, wanted)
     before = pages.count_letters(db, wanted, last) if last is not None else 0
-    found = listings.letters_before(db, wanted, 2**62 if last is None else last, PAGE + 1, total)
+    found = listings.letters_before(db, wanted, 2**62 if last is None else last, PAGE + 1)
     rows = [seen(db, ra, each) for each in found[:PAGE]]
     return Page(rows, before + 1, total, found[PAGE - 1]["id"] if len(found) > PAGE else None)
 
@@ -129,12 +129,11 @@ def count(db: Transaction, actor: Actor, wanted: Letters) -> int:
 
 
 def every(
-    db: Transaction, actor: Actor, wanted: Letters, last: int, limit: int, counted: int
+    db: Transaction, actor: Actor, wanted: Letters, last: int, limit: int
 ) -> Sequence[Mapping[str, Any]]:
-    """So many before a number, newest first, without their words: for a file. ``counted``: how many there are
-    of what is asked for. Refusal("not_permitted")."""
+    """So many before a number, newest first, without their words: for a file. Refusal("not_permitted")."""
     require(actor, Act.RECORD, Verdict.READ)
-    return listings.letters_before(db, wanted, last, limit, counted)
+    return listings.letters_before(db, wanted, last, limit)
 
 
 def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -> Whole:

@@ -65,7 +65,16 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "letters of a request that ends": lambda db: mails.cancel_of_request(db, "1"),
     "letters that are taken back": lambda db: mails.forget(db, "K1", "1"),
     "letters": lambda db: listings.letters(db, listings.Letters(), 500, 51),
-    "letters of somebody": lambda db: listings.few_letters(db, listings.Letters(user_id="K1"), 500, 51),
+    "letters of somebody": lambda db: listings.letters(db, listings.Letters(user_id="K1"), 500, 51),
+    **{
+        f"letters that are {state}": lambda db, state=state: listings.letters(
+            db, listings.Letters(state=state), 500, 51
+        )
+        for state in listings.LETTER_STATES
+    },
+    "letters of a kind and a way": lambda db: listings.letters(
+        db, listings.Letters(kind="pickup", channel="mail", since=1, before=2), 500, 51
+    ),
     "how many letters": lambda db: listings.count_letters(db, listings.Letters(state="sent", kind="pickup")),
     "how many letters wait": lambda db: listings.count_letters(db, listings.Letters(state="waiting")),
     "how many letters are held": lambda db: listings.count_letters(db, listings.Letters(state="held")),
