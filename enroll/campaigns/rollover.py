@@ -6,7 +6,7 @@ Counted in the register, as campaigns are; what a generation is, and may become,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -69,25 +69,49 @@ class Left:
         return max((each.last_at for each in self.organisations), default=None)
 
 
-def board(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> list[Left]:
-    """The generations of issuing CAs for clients that are not over, the newest first. Refusal
-    ("not_permitted")."""
+@dataclass(frozen=True)
+class Counted:
+    """What is left of each issuing CA, by its ID, as of a moment: by organisation, and by month."""
+
+    at: int
+    organisations: Mapping[str, tuple[AtOrganisation, ...]]
+    months: Mapping[str, tuple[tuple[date, int], ...]]
+
+    @property
+    def certificates(self) -> int:
+        return sum(each.certificates for of in self.organisations.values() for each in of)
+
+
+def board(
+    db: Transaction, ra: RegistrationAuthority, actor: Actor, counted: Counted | None = None
+) -> list[Left]:
+    """The generations of issuing CAs for clients that are not over, the newest first; with what was
+    ``counted``, else it is counted now. Refusal("not_permitted")."""
     require(actor, Act.CAMPAIGNS, Verdict.READ)
-    at, found = ra.now(), generations.at_now(db, ra)
-    issuers = ra.authority.of(Audience.CLIENTS)
-    organisations = _organisations(db, issuers, at)
-    months = _months(db, at)
+    found = generations.at_now(db, ra)
+    counted = count(db, ra) if counted is None else counted
     return [
         Left(
             issuer,
             found.state(issuer.issuer_id),
             found.rows[issuer.issuer_id].planned_at,
-            organisations.get(issuer.issuer_id, ()),
-            tuple(_without_gap(months, issuer.issuer_id)),
+            counted.organisations.get(issuer.issuer_id, ()),
+            counted.months.get(issuer.issuer_id, ()),
         )
-        for issuer in issuers
+        for issuer in ra.authority.of(Audience.CLIENTS)
         if found.state(issuer.issuer_id) not in _GONE
     ]
+
+
+def count(db: Transaction, ra: RegistrationAuthority) -> Counted:
+    """What is left now. Looks at each certificate that has not ended."""
+    at, issuers = ra.now(), ra.authority.of(Audience.CLIENTS)
+    months = _months(db, at)
+    return Counted(
+        at,
+        _organisations(db, issuers, at),
+        {each.issuer_id: tuple(_without_gap(months, each.issuer_id)) for each in issuers},
+    )
 
 
 def _organisations(

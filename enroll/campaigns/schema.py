@@ -1,4 +1,5 @@
-"""The table of campaigns: which certificates each is about. What became of them is in the register alone."""
+"""The tables of campaigns: which certificates each is about. What became of them is in the register alone;
+what was counted of that is kept, since it takes long."""
 
 from __future__ import annotations
 
@@ -18,6 +19,15 @@ _CAMPAIGNS = (
         begun_by TEXT NOT NULL,
         ended_at INTEGER,
         ended_by TEXT NOT NULL DEFAULT ''
+    )
+    """,
+    # What takes long to count, as of a moment (`keeping`): of a campaign, or of the generations.
+    """
+    CREATE TABLE kept_counts (
+        name TEXT PRIMARY KEY,
+        at INTEGER NOT NULL,
+        sums TEXT NOT NULL,                    -- JSON
+        parts TEXT NOT NULL                    -- JSON: organisation by organisation
     )
     """,
 )

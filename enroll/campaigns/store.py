@@ -201,6 +201,34 @@ def _certificates(
     return statement, values
 
 
+# -- what was counted --------------------------------------------------------------------------------------
+
+
+def kept(db: Db, name: str) -> Row | None:
+    """What was counted under a name: as of when, sums and parts."""
+    return db.one(f"SELECT at, sums, parts FROM kept_counts WHERE name = :name{LOOK}", {"name": name})
+
+
+def kept_sums(db: Db) -> Mapping[str, Row]:
+    """Of everything that was counted, by name: as of when, and the sums."""
+    return {row["name"]: row for row in db.rows(f"SELECT name, at, sums FROM kept_counts{LOOK}")}
+
+
+def keep(db: Db, name: str, at: int, sums: str, parts: str) -> None:
+    """Keeps what was counted, in place of what was before."""
+    values = {"name": name, "at": at, "sums": sums, "parts": parts}
+    db.execute(
+        f"{inserting('kept_counts', values)} ON CONFLICT (name) DO UPDATE SET at = excluded.at,"
+        " sums = excluded.sums, parts = excluded.parts",
+        values,
+    )
+
+
+def keep_no_more(db: Db, name: str) -> None:
+    """Has it be counted by whoever asks."""
+    db.execute("DELETE FROM kept_counts WHERE name = :name", {"name": name})
+
+
 # -- generations -------------------------------------------------------------------------------------------
 
 # People's and programs' certificates that let somebody in, or would if they were not held: counted by indexes

@@ -25,6 +25,7 @@ from ca.generations.store import rows
 from ca.journal import BrokenJournal
 from ca.storage import Transaction, in_log
 from enroll import scheduler
+from enroll.campaigns import keeping
 from enroll.hooks.delivery import Courier
 from enroll.jobs import running
 from enroll.mail import store as mail_store
@@ -69,6 +70,8 @@ _JOBS, _DEMO_REST = 1.0, 2.0
 _BACKUPS = 3_600.0
 # Between two looks whether descriptors are left, and between two lines that say there are none.
 _LEFT, _NONE_LEFT = 1.0, 60.0
+# Between two looks whether what takes long to count is to be counted again.
+_COUNTS = 10.0
 # Between two looks at keys of epochs.
 _KEYS = 1.0
 # Between two looks whether the clock is to be believed.
@@ -133,7 +136,7 @@ async def _alone(now: Serving, term: int | None = None) -> None:
     """What one process does for everybody. ``term``: in which it leads, where there may be other nodes: what
     it writes counts in that one only."""
     publisher, refresher, keeper = lists.Publisher(), lists.Refresher(), record.Keeper()
-    runner, courier = running.new_runner(), Courier()
+    runner, courier, counter = running.new_runner(), Courier(), keeping.Counter()
     now.leads, now.term = True, term
     try:
         if term is not None:
@@ -147,6 +150,7 @@ async def _alone(now: Serving, term: int | None = None) -> None:
             _repeat("checkpoint", _CHECKPOINT, lambda: _keep(now, keeper)),
             _repeat("jobs", _JOBS, lambda: _do_jobs(now, runner)),
             _repeat("webhooks", _DELIVERY, lambda: _tell_others(now, courier)),
+            _repeat("counts", _COUNTS, lambda: _count(now, counter)),
         )
     finally:
         now.leads, now.term = False, None
@@ -259,6 +263,12 @@ async def _deliver(now: Serving) -> None:
 
 async def _tell_others(now: Serving, courier: Courier) -> None:
     await courier.look(led(now).ra, now.deployment.hooks_way)
+
+
+async def _count(now: Serving, counter: keeping.Counter) -> None:
+    """By a clock that is in doubt nothing is counted: whoever asks counts."""
+    if now.doubt is None:
+        await counter.look(led(now).ra)
 
 
 async def _publish(now: Serving, publisher: lists.Publisher) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ca.profiles import Audience
 from ca.storage import Transaction, inserting
 from enroll import campaigns, listings, store
-from enroll.campaigns import VIEWS, Campaign, Counts, rollover, working
+from enroll.campaigns import VIEWS, Campaign, Counts, keeping, rollover, working
 from enroll.campaigns import store as statements
 from enroll.jobs import running
 from enroll.jobs import store as jobs
@@ -499,3 +499,105 @@ async def test_the_board_equals_the_register(tmp_path: Path, seed: int) -> None:
             assert {month: count for month, count in left.months if count} == months
             assert [month for month, _ in left.months] == sorted({month for month, _ in left.months})
             assert left.last_at == max(row["not_after_at"] for row in rows)
+
+
+# -- what is counted beforehand ------------------------------------------------------------------------------
+
+
+async def counted_office(ra: RegistrationAuthority) -> Campaign:
+    """Somebody with a certificate, and a campaign over a register that random things have happened to."""
+    await held(ra)
+    await ra.database.write(lambda db: history(db, 0))
+    made = Campaign(0, "x", None, START + 9 * DAY, None, None, 7, START - 20 * DAY, "by")
+    number = await ra.database.write(lambda db: statements.add(db, made))
+    return campaigns.known(look(ra.database), number)
+
+
+async def test_what_was_counted_is_the_register_at_its_moment(tmp_path: Path) -> None:
+    """A page says what there was when it was counted, and when that was; after some minutes it is counted
+    again; and where nobody does that any more, by whoever asks."""
+    async with office(tmp_path) as ra:
+        campaign, free, counter = await counted_office(ra), acting_free(), keeping.Counter(many=0)
+        name = f"campaign {campaign.number}"
+        assert await counter.look(ra) == [name, "generations"]
+        db, then = look(ra.database), ra.now()
+        before, left = campaigns.figures(db, free, campaign, then), rollover.count(db, ra)
+        assert all((before.total.open, before.total.used, left.certificates))
+        assert await counter.look(ra) == []
+
+        await ra.database.write(lambda db: db.execute("UPDATE users SET disabled_at = 1"))
+        await ra.database.write(lambda db: db.execute("UPDATE certificates SET holder = ''"))
+        clock_of(ra).advance(seconds=keeping.EVERY - 1)
+        assert await counter.look(ra) == []
+        db, now = look(ra.database), ra.now()
+        assert campaigns.figures(db, free, campaign, now).total.open == 0
+        assert keeping.figures(db, free, campaign, now) == before
+        assert keeping.total(db, free, campaign, now) == campaigns.Total(campaign, then, before.total)
+        assert keeping.generations(db, ra, free) == left
+
+        clock_of(ra).advance(seconds=1)
+        assert await counter.look(ra) == [name, "generations"]
+        db, now = look(ra.database), ra.now()
+        assert keeping.figures(db, free, campaign, now) == campaigns.figures(db, free, campaign, now)
+        assert keeping.generations(db, ra, free) == rollover.count(db, ra) != left
+
+        await ra.database.write(lambda db: db.execute("UPDATE users SET disabled_at = NULL"))
+        clock_of(ra).advance(seconds=keeping.LATE * keeping.EVERY + 1)
+        db, now = look(ra.database), ra.now()
+        for found in (keeping.figures(db, free, campaign, now), keeping.total(db, free, campaign, now)):
+            assert (found.at, found.total) == (now, campaigns.figures(db, free, campaign, now).total)
+        assert keeping.generations(db, ra, free).at == now
+
+
+async def test_what_is_over_is_counted_at_its_end(tmp_path: Path) -> None:
+    """What was counted before its end is not shown for it; what was after is good for days."""
+    async with office(tmp_path) as ra:
+        campaign, free, counter = await counted_office(ra), acting_free(), keeping.Counter(many=0)
+        name = f"campaign {campaign.number}"
+        await counter.look(ra)
+        await ra.database.write(lambda db: db.execute("UPDATE users SET disabled_at = 1"))
+        clock_of(ra).advance(seconds=60)
+        await ra.database.write(lambda db: statements.end(db, campaign.number, ra.now(), "by"))
+        over = campaigns.known(look(ra.database), campaign.number)
+        found = keeping.figures(look(ra.database), free, over, ra.now())
+        assert (found.total.open, found.at) == (0, over.ended_at)
+        clock_of(ra).advance(seconds=1)
+        assert await counter.look(ra) == [name]
+        await ra.database.write(lambda db: db.execute("UPDATE users SET disabled_at = NULL"))
+        clock_of(ra).advance(seconds=keeping.EVERY_OVER - 1)
+        assert await counter.look(ra) == ["generations"]
+        assert keeping.figures(look(ra.database), free, over, ra.now()) == found
+        clock_of(ra).advance(seconds=1)
+        assert await counter.look(ra) == [name]
+        assert keeping.figures(look(ra.database), free, over, ra.now()).total.open
+
+
+async def test_what_is_soon_counted_is_not_kept(tmp_path: Path) -> None:
+    """The twin: with few certificates every page counts for itself, also after they were many."""
+    async with office(tmp_path) as ra:
+        campaign, free = await counted_office(ra), acting_free()
+        await keeping.Counter(many=0).look(ra)
+        clock_of(ra).advance(seconds=keeping.EVERY)
+        await keeping.Counter().look(ra)
+        db = look(ra.database)
+        assert statements.kept_sums(db) == {}
+        clock_of(ra).advance(seconds=1)
+        assert keeping.figures(db, free, campaign, ra.now()).at == ra.now()
+        assert keeping.generations(db, ra, free).at == ra.now()
+
+
+async def test_who_may_not_see_campaigns_sees_no_count(tmp_path: Path) -> None:
+    """Kept or not: what was counted is shown to whom the table of roles lets see it."""
+    async with office(tmp_path) as ra:
+        campaign, nobody = await counted_office(ra), _built("x", "x", By.ACCOUNT, ())
+        await keeping.Counter(many=0).look(ra)
+        db = look(ra.database)
+        for asked in (
+            lambda: keeping.figures(db, nobody, campaign, ra.now()),
+            lambda: keeping.total(db, nobody, campaign, ra.now()),
+            lambda: keeping.total(db, nobody, campaign, ra.now(), "1000"),
+            lambda: keeping.generations(db, ra, nobody),
+        ):
+            with pytest.raises(Refusal) as refusal:
+                asked()
+            assert refusal.value.code == "not_permitted"

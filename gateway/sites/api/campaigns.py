@@ -10,7 +10,7 @@ import msgspec
 
 from ca.storage import Transaction
 from enroll import campaigns
-from enroll.campaigns import Campaign, Figures, Total, working
+from enroll.campaigns import Campaign, Figures, Total, keeping, working
 from enroll.campaigns.working import EVERY_DAYS, MOST_DAYS
 from enroll.identifiers import typed_policy_number
 from enroll.jst import day_of, start_of
@@ -54,22 +54,26 @@ async def shown(call: Call) -> Answer:
     number = call.number("campaign")
 
     def work(db: Transaction) -> Total:
-        return campaigns.summed(db, call.actor, campaigns.known(db, number), call.now())
+        return keeping.total(db, call.actor, campaigns.known(db, number), call.now())
 
     found = await call.ra.database.read_aside(work)
-    return one({**_record(found.campaign), "counts": asdict(found.total)})
+    counted = {"counts": asdict(found.total), "counted_at": records.moment(found.at)}
+    return one(_record(found.campaign) | counted)
 
 
 async def organisations(call: Call) -> Answer:
     """The same for each organisation, by 証券番号."""
     asked: Paged = call.query
     after = text_after(asked.cursor)
-    found = sorted((await _figures(call)).organisations, key=lambda each: each.policy_number)
-    rest = [each for each in found if each.policy_number > after]
+    found = await _figures(call)
+    there = sorted(found.organisations, key=lambda each: each.policy_number)
+    rest = [each for each in there if each.policy_number > after]
+    counted_at = records.moment(found.at)
     page = rest[: asked.limit]
     following = cursor_of(page[-1].policy_number) if len(rest) > len(page) else ""
     told = [
         {"policy_number": each.policy_number, "name": each.name, "counts": asdict(each.counts)}
+        | {"counted_at": counted_at}
         for each in page
     ]
     return Answer(records.page(told, following))
@@ -124,7 +128,7 @@ async def _figures(call: Call) -> Figures:
     number = call.number("campaign")
 
     def work(db: Transaction) -> Figures:
-        return campaigns.figures(db, call.actor, campaigns.known(db, number), call.now())
+        return keeping.figures(db, call.actor, campaigns.known(db, number), call.now())
 
     return await call.ra.database.read_aside(work)
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ca.storage import Row, Transaction
 from enroll import campaigns, identifiers, store
-from enroll.campaigns import STEPS, VIEWS, Campaign, Figures, Total
+from enroll.campaigns import STEPS, VIEWS, Campaign, Figures, Total, keeping
 from enroll.exports.tables import OfCampaign
 from enroll.identifiers import number_in
 from enroll.mail import store as mail_store
@@ -42,7 +42,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     def work(db: Transaction) -> tuple[list[Campaign], list[Total]]:
         found = campaigns.listed(db, visitor.actor, every=every)
         page = [each for each in found if before is None or each.number < before][:_PAGE]
-        return found, [campaigns.summed(db, visitor.actor, each, ra.now()) for each in page]
+        return found, keeping.totals(db, visitor.actor, page, ra.now())
 
     there, found = await ra.database.read_aside(work)
     return show(
@@ -110,7 +110,7 @@ async def people(request: web.Request, visitor: Visitor) -> web.StreamResponse:
             campaigns.people(db, visitor.actor, found, ra.now(), view, typed, after=after, limit=_PAGE + 1)
         )
         letters = mail_store.last_notices(db, [row["user_id"] for row in page])
-        return campaigns.summed(db, visitor.actor, found, ra.now(), typed), page, letters
+        return keeping.total(db, visitor.actor, found, ra.now(), typed), page, letters
 
     found, rows, letters = await ra.database.read_aside(work)
     number = found.campaign.number
@@ -127,6 +127,7 @@ async def people(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         organisation=typed or "",
         counts=counts,
         total=counts.of(view),
+        now=ra.now(),
         further=f"{further['not_after_at']}-{further['number']}" if further is not None else "",
         begun=after != (0, 0),
         query=urlencode({"view": view} | ({"organisation": typed} if typed else {})),
@@ -146,7 +147,7 @@ async def total_of(request: web.Request, visitor: Visitor) -> Total:
     """The sums alone of the campaign that the path names. Refusal("not_found")."""
     ra, number = request.app[GATE].ra, int(request.match_info["number"])
     return await ra.database.read_aside(
-        lambda db: campaigns.summed(db, visitor.actor, campaigns.known(db, number), ra.now())
+        lambda db: keeping.total(db, visitor.actor, campaigns.known(db, number), ra.now())
     )
 
 
@@ -154,7 +155,7 @@ async def figures_of(request: web.Request, visitor: Visitor) -> Figures:
     """Of the campaign that the path names. Refusal("not_found")."""
     ra, number = request.app[GATE].ra, int(request.match_info["number"])
     return await ra.database.read_aside(
-        lambda db: campaigns.figures(db, visitor.actor, campaigns.known(db, number), ra.now())
+        lambda db: keeping.figures(db, visitor.actor, campaigns.known(db, number), ra.now())
     )
 
 

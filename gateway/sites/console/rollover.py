@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from markupsafe import Markup
 
-from enroll.campaigns import rollover
+from ca.storage import Transaction
+from enroll.campaigns import keeping, rollover
 from enroll.campaigns.rollover import AtOrganisation, Left
 from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor
@@ -34,7 +35,12 @@ class Part:
 async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """The board; ``ca`` and ``after`` turn the pages of one of them."""
     ra, language = request.app[GATE].ra, place_of(language_of(request))
-    found = await ra.database.read_aside(lambda db: rollover.board(db, ra, visitor.actor))
+
+    def work(db: Transaction) -> tuple[int, list[Left]]:
+        counted = keeping.generations(db, ra, visitor.actor)
+        return counted.at, rollover.board(db, ra, visitor.actor, counted)
+
+    counted_at, found = await ra.database.read_aside(work)
     turned, after = request.query.get("ca", ""), request.query.get("after", "")[:_LONGEST]
     return show(
         request,
@@ -49,6 +55,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         states=STATES,
         next=NEXT,
         at=ra.now(),
+        counted_at=counted_at,
     )
 
 
