@@ -155,47 +155,45 @@ def audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]
     """Lines of the trail, newest first. A user's are those about the user ID, and about every request,
     certificate, credential, whose ID is a request's, and application of theirs, and what was proposed about
     one of these."""
-    db.settle()
-    terms, values = _of_acts(wanted)
-    # "+id": else SQLite goes by id for the order's sake, through every line that there is.
-    by = "+id" if wanted.user_id is not None or wanted.subjects is not None else "id"
-    statement = (
-        f"SELECT {_LINE} FROM audit WHERE {all_of([*terms, f'{by} < :last'])} ORDER BY {by} DESC LIMIT :limit"
-    )
-    return db.rows(statement, {**values, "last": last, "limit": limit})
+    # Of some thing there are few: else SQLite goes through every line that there is, for the order's sake.
+    return _lines(db, wanted, last, limit, few=wanted.user_id is not None or wanted.subjects is not None)
 
 
 def few_audit(db: Transaction, wanted: Acts, last: int, limit: int) -> Sequence[Row]:
     """The same where there are few of them among many: all are found first, by an index."""
+    return _lines(db, wanted, last, limit, few=True)
+
+
+def _lines(db: Transaction, wanted: Acts, last: int, limit: int, *, few: bool) -> Sequence[Row]:
     db.settle()
-    terms, values = _of_acts(wanted)
-    statement = (
-        f"SELECT {_LINE} FROM audit WHERE id IN (SELECT id FROM audit WHERE {all_of(terms)}) AND id < :last"
-        f" ORDER BY id DESC LIMIT :limit{LOOK}"
+    # Among many the next ones are soon met in the order of all; few are found first, by an index.
+    table, terms, values = _of_acts(wanted, _BY_INDEX if few else _IN_ORDER)
+    by = "+id" if few else "id"
+    keys = f"SELECT id FROM {table} WHERE {all_of([*terms, f'{by} < :last'])} ORDER BY {by} DESC LIMIT :limit"
+    return db.rows(
+        f"SELECT {_LINE} FROM audit WHERE id IN ({keys}) ORDER BY id DESC{LOOK}",
+        {**values, "last": last, "limit": limit},
     )
-    return db.rows(statement, {**values, "last": last, "limit": limit})
 
 
 def count_audit(db: Transaction, wanted: Acts) -> int:
     """How many lines are asked for."""
     db.settle()
-    terms, values = _of_acts(wanted)
-    return count_of(db, "audit", terms, values)
+    return count_of(db, *_of_acts(wanted))
 
 
-def _of_acts(wanted: Acts) -> tuple[list[str], dict[str, Any]]:
+#: How a column of a text is named where its index may find the lines, and where it may not.
+_BY_INDEX, _IN_ORDER = "{}", "({} || '')"
+
+
+def _of_acts(wanted: Acts, named: str = _BY_INDEX) -> tuple[str, list[str], dict[str, Any]]:
+    """The table whose ``id`` are those of the lines that are asked for, terms about it, and their values.
+    ``named``: how actor and action are."""
     terms, values = list[str](), dict[str, Any]()
-    if wanted.user_id is not None or wanted.subjects is not None:
-        if wanted.user_id is not None:
-            values = {"user_id": wanted.user_id}
-            terms.append(_ABOUT_USER)
-        else:
-            values = {f"subject_{number}": each for number, each in enumerate(wanted.subjects or ())}
-            terms.append(f"subject IN ({', '.join(f':{name}' for name in values)})")
     for column, beginning in (("actor", wanted.actor), ("action", wanted.action)):
         if beginning is not None:
-            terms.append(f"{column} LIKE :{column} ESCAPE '\\'")
-            values[column] = _part(beginning)[1:]
+            terms.append(_begins(named.format(column), column))
+            values |= {column: beginning, f"{column}_end": beyond(beginning)}
     for term, name, moment in (
         ("at >= :since", "since", wanted.since),
         ("at < :before", "before", wanted.before),
@@ -204,9 +202,25 @@ def _of_acts(wanted: Acts) -> tuple[list[str], dict[str, Any]]:
             terms.append(term)
             values[name] = moment
     if wanted.own is not None:
-        terms.append("(actor = :own OR actor LIKE :own_by ESCAPE '\\')")
-        values |= {"own": wanted.own, "own_by": _part(f"{wanted.own}/")[1:]}
-    return terms, values
+        actor = named.format("actor")
+        terms.append(f"({actor} = :own OR {_begins(actor, 'own_by')})")
+        values |= {"own": wanted.own, "own_by": f"{wanted.own}/", "own_by_end": beyond(f"{wanted.own}/")}
+    if wanted.user_id is not None:
+        values["user_id"] = wanted.user_id
+        if not terms:
+            # Counted, and put in order, by the numbers alone.
+            return f"({_LINES_OF_USER}) AS found", terms, values
+        terms.append(f"id IN ({_LINES_OF_USER})")
+    elif wanted.subjects is not None:
+        subjects = {f"subject_{number}": each for number, each in enumerate(wanted.subjects)}
+        terms.append(f"subject IN ({', '.join(f':{name}' for name in subjects)})")
+        values |= subjects
+    return "audit", terms, values
+
+
+def _begins(column: str, name: str) -> str:
+    """That a column begins with a value: a range of its index."""
+    return f"{column} >= :{name} AND {column} < :{name}_end"
 
 
 _LINE = "id, at, actor, action, subject, why, result, detail, salt, digest, hash"
@@ -372,10 +386,10 @@ _PROPOSALS_ABOUT_USER = (
     f" OR (subject IN ({_APPLICATIONS_OF_USER}) AND kind LIKE 'application.%')"
 )
 #: Applications, proposals and jobs each count from 1: such a subject is one with its kind of action only.
-_ABOUT_USER = (
-    f"id IN (SELECT id FROM audit WHERE subject IN ({_OF_USER})"
+_LINES_OF_USER = (
+    f"SELECT id FROM audit WHERE subject IN ({_OF_USER})"
     f" UNION SELECT id FROM audit WHERE subject IN ({_APPLICATIONS_OF_USER}) AND action LIKE 'application.%'"
-    f" UNION SELECT id FROM audit WHERE subject IN ({_PROPOSALS_ABOUT_USER}) AND action LIKE 'proposal.%')"
+    f" UNION SELECT id FROM audit WHERE subject IN ({_PROPOSALS_ABOUT_USER}) AND action LIKE 'proposal.%'"
 )
 _CERTIFICATE = (
     "certificates.number AS number, certificates.serial, certificates.issuer_id, certificates.profile,"

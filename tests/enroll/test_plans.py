@@ -37,6 +37,7 @@ _LONG = (
 _CAMPAIGN = generations.Campaign(1, "x", None, 9, None, None, 7, 1, "by")
 _MEMBERS = certificates.Wanted(policy_number="1", state="issued")
 _WHOSE = Whose("operator:1", ["user.add", "user.import"])
+_DONE = listings.Acts(actor="K1", action="login", since=1)
 # Indexes of those rows alone that are few at any time.
 _FEW = "(?:certificates_held|jobs_open|proposals_open)"
 
@@ -85,6 +86,14 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "how many applications": lambda db: listings.count_applied(db, listings.Applied(state="submitted")),
     "lines of the record": lambda db: listings.audit(db, listings.Acts(), 500, 51),
     "lines about somebody": lambda db: listings.few_audit(db, listings.Acts(user_id="K1"), 500, 51),
+    "lines of somebody, who has done few": lambda db: listings.few_audit(db, _DONE, 500, 51),
+    "lines of somebody, who has done many": lambda db: listings.audit(db, _DONE, 500, 51),
+    "how many lines of somebody": lambda db: listings.count_audit(db, _DONE),
+    "how many lines of a kind": lambda db: listings.count_audit(db, listings.Acts(action="login", since=1)),
+    "how many own lines": lambda db: listings.count_audit(db, listings.Acts(own="operator:x", before=9)),
+    "how many lines about somebody of a kind": lambda db: listings.count_audit(
+        db, listings.Acts(user_id="K1", action="login")
+    ),
     "how many lines about somebody": lambda db: listings.count_audit(db, listings.Acts(user_id="K1")),
     "certificates": lambda db: certificates.page(db, certificates.Wanted(), "newest", 1, (), (1, 1), 51),
     "how many certificates": lambda db: certificates.count(db, certificates.Wanted(state="expired"), 1, ()),
