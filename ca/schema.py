@@ -205,9 +205,10 @@ SCHEMA = Schema(
                 "CREATE UNIQUE INDEX certificates_changed ON certificates (change_number)"
                 " WHERE change_number IS NOT NULL",
                 "CREATE INDEX certificates_held ON certificates (serial) WHERE status = 'held'",
-                # All that a revocation list says, so that it is made without a look at the rows themselves.
+                # All that a revocation list says, so that it is made without a look at the rows themselves;
+                # and what a list of revoked ones is narrowed by.
                 "CREATE INDEX certificates_listed ON certificates (issuer_id, change_number, status,"
-                " not_after_at, serial, held_at, revoked_at, revocation_reason)"
+                " not_after_at, serial, held_at, revoked_at, revocation_reason, profile, door)"
                 " WHERE change_number IS NOT NULL",
                 f"CREATE INDEX certificates_sharded ON certificates (issuer_id, ({LAST_OCTET}),"
                 " change_number, status, not_after_at, serial, held_at, revoked_at, revocation_reason)"

@@ -279,6 +279,19 @@ CREATE TABLE throttles (
 );
 """
 
+_TALLY = """
+-- How many certificates there are of each kind, whatever became of them, up to the number that the counter
+-- says: whoever leads counts on (enroll/certificates/tally.py).
+CREATE TABLE certificate_tally (
+    issuer_id TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    door TEXT NOT NULL,
+    certificates INTEGER NOT NULL,
+    PRIMARY KEY (issuer_id, profile, door)
+);
+INSERT INTO counters (name, value) VALUES ('tallied', 0);
+"""
+
 
 def _statements(part: str) -> tuple[str, ...]:
     return tuple(statement for statement in part.split(";\n") if statement.strip())
@@ -288,6 +301,11 @@ SCHEMA = Schema(
     "enroll",
     tuple(
         Step(name, _statements(part))
-        for name, part in (("people", _PEOPLE), ("enrollments", _ENROLLMENTS), ("mails", _MAILS))
+        for name, part in (
+            ("people", _PEOPLE),
+            ("enrollments", _ENROLLMENTS),
+            ("mails", _MAILS),
+            ("tally", _TALLY),
+        )
     ),
 )

@@ -4,10 +4,10 @@ it is narrowed by (`ca/schema.py`)."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ca.storage import LOOK, Row, Transaction, all_of, count_of
+from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of
 
 State = Literal["reserved", "issued", "expired", "held", "revoked", "distrusted"]
 Order = Literal["newest", "ending"]
@@ -58,11 +58,13 @@ def page(
 
 def count(db: Transaction, wanted: Wanted, at: int, distrusted: Collection[str]) -> int:
     """How many there are in all."""
-    if wanted == Wanted(state="expired"):
+    if _is_tallied(wanted):
+        if wanted.state is None:
+            return _of_kind(db, wanted)
         # Most of all: what is no other state is left. The others are few, or an index ends where they do.
-        issued = count_of(db, "certificates", ["status = 'issued'", "not_after_at >= :at"], {"at": at})
-        others = (count(db, Wanted(state=each), at, ()) for each in ("reserved", "held", "revoked"))
-        return count(db, Wanted(), at, ()) - issued - sum(others)
+        others: tuple[State, ...] = ("issued", "reserved", "held", "revoked")
+        all_of_kind = _of_kind(db, replace(wanted, state=None))
+        return all_of_kind - sum(count(db, replace(wanted, state=each), at, ()) for each in others)
     terms, values = _terms(wanted, at, distrusted)
     if wanted.state in ("held", "revoked"):
         # In words that the partial indexes have: these are few.
@@ -77,10 +79,65 @@ def count_around(
     terms, values = _terms(wanted, at, distrusted)
     values |= {"last": place[0], "last_number": place[1]}
     ahead = count_of(db, "certificates", [*terms, _AHEAD[order]], values)
-    if wanted in (Wanted(), Wanted(state="expired")):
+    if _is_tallied(wanted):
         # All of them are counted sooner than those behind, and most pages are among the first.
         return ahead, count(db, wanted, at, distrusted) - ahead
     return ahead, count_of(db, "certificates", [*terms, _BEHIND[order]], values)
+
+
+def tally(db: Transaction, settled_at: int, most: int) -> int:
+    """Counts on, so many certificates at most; returns how many that were. Up to the first one that may be
+    taken back yet, and the last one that was reserved by ``settled_at``: whatever has a lower number is
+    committed by now, and stays."""
+    row = db.one(f"SELECT value FROM counters WHERE name = 'tallied'{ALONE}")
+    assert row is not None
+    last = db.one(
+        "SELECT number FROM certificates WHERE reserved_at <= :settled"
+        f" ORDER BY reserved_at DESC, number DESC LIMIT 1{LOOK}",
+        {"settled": settled_at},
+    )
+    waits = db.one(f"SELECT min(number) AS n FROM certificates WHERE status = 'reserved'{LOOK}")
+    assert waits is not None
+    bounds = [] if waits["n"] is None else [int(waits["n"]) - 1]
+    values = {"above": int(row["value"])}
+    values["upto"] = min(values["above"] + most, 0 if last is None else int(last["number"]), *bounds)
+    if values["upto"] <= values["above"]:
+        return 0
+    db.execute(
+        "INSERT INTO certificate_tally (issuer_id, profile, door, certificates)"
+        " SELECT issuer_id, profile, door, count(*) FROM certificates"
+        " WHERE number > :above AND number <= :upto GROUP BY issuer_id, profile, door"
+        " ON CONFLICT (issuer_id, profile, door) DO UPDATE SET"
+        " certificates = certificate_tally.certificates + excluded.certificates",
+        values,
+    )
+    db.execute("UPDATE counters SET value = :upto WHERE name = 'tallied'", {"upto": values["upto"]})
+    return values["upto"] - values["above"]
+
+
+def _is_tallied(wanted: Wanted) -> bool:
+    """Whether it is narrowed by nothing but what certificates are counted by beforehand, and by no state but
+    that of most."""
+    return wanted.state in (None, "expired") and (
+        wanted.policy_number is wanted.ends_from is wanted.ends_before is None
+    )
+
+
+def _of_kind(db: Transaction, wanted: Wanted) -> int:
+    """How many there are, whatever became of them: those that were counted, and those behind them."""
+    terms, values = _terms(wanted, 0, ())
+    row = db.one(
+        "SELECT coalesce(sum(certificates), 0) AS n,"
+        " (SELECT value FROM counters WHERE name = 'tallied') AS last"
+        f" FROM certificate_tally WHERE {all_of(terms)}{LOOK}",
+        values,
+    )
+    assert row is not None
+    # Where nothing was counted yet all are counted by an index, and not one after the other.
+    behind = ["number > :tallied"] if row["last"] else []
+    return int(row["n"]) + count_of(
+        db, "certificates", [*terms, *behind], {**values, "tallied": int(row["last"])}
+    )
 
 
 def alive(db: Transaction, at: int) -> dict[str, int]:

@@ -213,6 +213,17 @@ RULES: Sequence[Rule] = (
         "print batches are numbered up to {0}, and {1} were counted",
         _RESTORE,
     ),
+    Rule(
+        "certificates-tallied",
+        "SELECT k.value, t.n, c.n FROM counters k"
+        " CROSS JOIN (SELECT coalesce(sum(certificates), 0) AS n FROM certificate_tally) AS t"
+        " CROSS JOIN (SELECT count(*) AS n FROM certificates WHERE number <="
+        " (SELECT value FROM counters WHERE name = 'tallied')) AS c"
+        " WHERE k.name = 'tallied' AND t.n <> c.n",
+        "of the certificates up to number {0} {1} were counted, and {2} are there",
+        "have them counted again: DELETE FROM certificate_tally;"
+        " UPDATE counters SET value = 0 WHERE name = 'tallied'",
+    ),
     # -- what people are found by
     Rule(
         "search-keys",
@@ -248,7 +259,7 @@ REFERENCES: Sequence[tuple[str, Reference]] = tuple(
     )
 )
 #: Counters that the schemas make: without one nothing is counted.
-COUNTERS = frozenset({"audit", "changes", "endpoints", "generations", "postcard_batch", "stops"})
+COUNTERS = frozenset({"audit", "changes", "endpoints", "generations", "postcard_batch", "stops", "tallied"})
 
 
 def breaking(db: Transaction, rule: Rule, most: int) -> Sequence[Row]:

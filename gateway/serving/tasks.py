@@ -26,6 +26,7 @@ from ca.journal import BrokenJournal
 from ca.storage import Transaction, in_log
 from enroll import scheduler
 from enroll.campaigns import keeping
+from enroll.certificates import tally
 from enroll.hooks.delivery import Courier
 from enroll.jobs import running
 from enroll.mail import store as mail_store
@@ -269,6 +270,7 @@ async def _count(now: Serving, counter: keeping.Counter) -> None:
     """By a clock that is in doubt nothing is counted: whoever asks counts."""
     if now.doubt is None:
         await counter.look(led(now).ra)
+        await tally.go_on(led(now).ra)
 
 
 async def _publish(now: Serving, publisher: lists.Publisher) -> None:

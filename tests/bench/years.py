@@ -202,6 +202,15 @@ def fill(file: Path, size: Size) -> None:
             part(conn, size)
         for _, made in indexes:
             conn.execute(made)
+        # As whoever leads would have counted on (`enroll.certificates.tally`).
+        conn.execute("DELETE FROM certificate_tally")
+        conn.execute(
+            "INSERT INTO certificate_tally SELECT issuer_id, profile, door, count(*) FROM certificates"
+            " GROUP BY issuer_id, profile, door"
+        )
+        conn.execute(
+            "UPDATE counters SET value = (SELECT max(number) FROM certificates) WHERE name = 'tallied'"
+        )
     with sqlite3.connect(file) as conn:
         conn.execute("PRAGMA journal_mode = WAL")
     conn.close()

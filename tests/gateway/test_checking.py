@@ -234,6 +234,11 @@ SPOILT: dict[str, tuple[Sequence[str], str, str]] = {
         "batches-counted",
         "up to 1, and 0 were counted",
     ),
+    "certificates counted that are not there": (
+        ("INSERT INTO certificate_tally VALUES ('ca', 'p', 'page', 3)",),
+        "certificates-tallied",
+        "up to number 0 3 were counted, and 0 are there",
+    ),
     "revocations counted back": (
         ("UPDATE counters SET value = 1 WHERE name = 'changes'",),
         "changes-counted",
