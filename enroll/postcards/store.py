@@ -123,10 +123,12 @@ def batches(db: Db, *, every: bool = True, before: int = 2**62, limit: int = 2**
     return [_batch(row) for row in found]
 
 
-def count(db: Db, *, every: bool = True) -> int:
-    """How many those are."""
-    narrowed = "" if every else " WHERE state IN ('making', 'ready')"
-    row = db.one(f"SELECT count(*) FROM postcard_batches{narrowed}{LOOK}")
+def count(db: Db, *, every: bool = True, behind: int = 0) -> int:
+    """How many those are; ``behind``: that are newer than a number."""
+    narrowed = "" if every else " AND state IN ('making', 'ready')"
+    row = db.one(
+        f"SELECT count(*) FROM postcard_batches WHERE number > :behind{narrowed}{LOOK}", {"behind": behind}
+    )
     assert row is not None
     return int(row[0])
 

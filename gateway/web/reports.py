@@ -253,11 +253,13 @@ def told(kind: Kind, report: Report, language: int) -> str:
         return ("この期間には何もありません。", "There is nothing in this period.")[language]
     most = max(report.rows, key=lambda row: sum(row.values))
     of = days_words(most.of, language) if isinstance(most.of, Week) else short_words(most, language)
+    # What a cause is called may be a sentence of its own.
+    called = of if isinstance(most.of, Week) else f"「{of}」"
     count = sum(most.values)
     part = share(kind, report, report.totals)
     if language == 0:
         rate = f"{kind.share[1][0]}は{part:.1f}%です。" if kind.share and kind.narrowed else ""
-        return f"合計{total:,}件。最も多いのは{of}の{count:,}件です。{rate}"
+        return f"合計{total:,}件。最も多いのは{called}の{count:,}件です。{rate}"
     rate = f" {kind.share[1][1]}: {part:.1f}%." if kind.share and kind.narrowed else ""
     return f"{total:,} in all; most of them, {count:,}: {of}.{rate}"
 

@@ -43,12 +43,13 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     typed, behind = (number_in(request.query.get(name, ""), 14) for name in ("before", "after"))
     before = 2**62 if typed is None else typed
 
-    def read(db: Transaction) -> tuple[list[Waiting], list[Batch], int, Names]:
+    def read(db: Transaction) -> tuple[list[Waiting], list[Batch], int, int, Names]:
         found = batches.listed(db, visitor.actor, every=every, before=before, limit=_PAGE)
         total = batch_store.count(db, every=every)
-        return batches.waiting(db), found, total, _names(db, found)
+        newer = batch_store.count(db, every=every, behind=found[0].number) if found else 0
+        return batches.waiting(db), found, newer, total, _names(db, found)
 
-    there, found, total, names = await ra.database.read(read)
+    there, found, newer, total, names = await ra.database.read(read)
     start = next((place for place, each in enumerate(there, start=1) if each.letter == behind), 0)
     return show(
         request,
@@ -60,6 +61,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         ready=sum(each.postal.complete for each in there),
         most=batches.MOST,
         found=found,
+        newer=newer,
         total=total,
         every=every,
         before=before if typed is not None else None,

@@ -372,7 +372,7 @@ async def test_many_are_proposed_and_done_by_a_job(office: Office) -> None:
         True,
         True,
     )
-    back = next(a for a in page.main.all("a") if a.text == "一覧へ戻る")
+    back = next(a for a in page.main.all("a") if a.text == "一覧へ")
     assert back.attributes["href"] == f"{LIST}?state=issued"
 
     def windows(serial: str) -> str:
