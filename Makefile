@@ -37,8 +37,8 @@ test-engines: setup packages ## the tests that store something on another engine
 
 kills: setup ## kill -9 at random points of issuance and of serving, 200 times for each kind of signer (KILLS= SEED=)
 	@SEKISHO_TEST_KILLS="$(or $(KILLS),200)" SEKISHO_TEST_COPIES=40 SEKISHO_TEST_SEED="$(or $(SEED),20261122)" \
-		exec $(VENV)/bin/pytest -s tests/enroll/test_killed.py tests/cli/test_killed_serving.py \
-		tests/ca/test_postgresql.py tests/gateway/test_copying.py -k killed -n 0
+		exec $(VENV)/bin/pytest -s tests/enroll/test_killed.py tests/enroll/test_postcards.py \
+		tests/cli/test_killed_serving.py tests/ca/test_postgresql.py tests/gateway/test_copying.py -k killed -n 0
 
 # FILES: others than the fast tests; with -n 2 in it they share two cores.
 test-pythons: ## the fast tests on each supported Python that is on this machine (FILES=)
