@@ -18,9 +18,8 @@ from enroll.jobs.store import Job
 from enroll.listings import store as pages
 from enroll.listings.store import Applied, Letters, Wanted
 from enroll.mail import store as mail_store
-from enroll.operators import store as operators
+from enroll.operators import asking
 from enroll.operators.actors import Actor, asked_again, require
-from enroll.operators.kinds import whose
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Proposal
 from enroll.ra import RegistrationAuthority
@@ -137,9 +136,7 @@ def proposals(
 ) -> Page[Proposal]:
     """Those that somebody may look at, newest first, before a number; without ``every`` those that wait."""
     before = _BEYOND if before is None else before
-    waiting_at = None if every else at
-    found = operators.proposals(db, whose(actor), waiting_at=waiting_at, before=before, limit=limit + 1)
-    return _page(found, limit)
+    return _page(asking.listed(db, actor, at, every=every, before=before, limit=limit + 1), limit)
 
 
 def jobs_of(

@@ -6,8 +6,8 @@ What ended or was used up is a note in the journal, too: no copy of the database
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of, inserting, together
@@ -411,12 +411,14 @@ def end_credentials(db: Db, number: int, at: int) -> None:
 # -- proposals -------------------------------------------------------------------------------------------
 
 _SEALED = ("payload", "before", "result")
+_LISTED = ", ".join(each.name for each in fields(Proposal) if each.name != "payload")
 
 
 def propose(db: Db, proposal: Proposal) -> int:
     """Records a proposal and returns its number; ``proposal.number`` is ignored."""
-    row = asdict(proposal) | {name: _canonical(getattr(proposal, name)) for name in _SEALED}
-    del row["number"]
+    # Without a copy of what is in it (`dataclasses.asdict`): an import has as many rows as there are users.
+    row = {each.name: getattr(proposal, each.name) for each in fields(proposal) if each.name != "number"}
+    row |= {name: _canonical(row[name]) for name in _SEALED}
     added = db.one(f"{inserting('proposals', row)} RETURNING number", row)
     assert added is not None
     return int(added[0])
@@ -435,14 +437,20 @@ def proposals(
     waiting_at: int | None = None,
     before: int = 2**62,
     limit: int = 2**62,
+    bare: Collection[str] = (),
 ) -> list[Proposal]:
     """Those that somebody may look at (None: all), before a number, newest first; ``waiting_at``: that wait
-    at a moment."""
+    at a moment. ``bare``: of these kinds without their payload, which is not read at all."""
     terms, values = _of_proposals(whose, waiting_at)
+    left_out = {f"bare_{place}": kind for place, kind in enumerate(sorted(bare))}
+    payload = "payload"
+    if left_out:
+        among = ", ".join(f":{name}" for name in left_out)
+        payload = f"CASE WHEN kind IN ({among}) THEN '{{}}' ELSE payload END AS payload"
     found = db.rows(
-        f"SELECT * FROM proposals WHERE {all_of([*terms, 'number < :before'])}"
+        f"SELECT {_LISTED}, {payload} FROM proposals WHERE {all_of([*terms, 'number < :before'])}"
         f" ORDER BY number DESC LIMIT :limit{LOOK}",
-        {**values, "before": before, "limit": limit},
+        {**values, **left_out, "before": before, "limit": limit},
     )
     return [_proposal(row) for row in found]
 

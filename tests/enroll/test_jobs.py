@@ -61,6 +61,22 @@ def job(ra, number):
     return jobs.job(look(ra.database), number)
 
 
+async def test_a_list_of_proposals_reads_no_rows_of_a_file(tmp_path):
+    """An import of 20,000 users is 7 MB of JSON: its line in a list has none of it, the proposal has all;
+    of what is one thing a list has everything."""
+    async with office(tmp_path) as ra:
+        found = await asking.ask(ra, acting(ra, "registrar"), "user.import", people(3))
+        await asking.ask(ra, acting(ra, "registrar"), "user.disable", {"user_id": "K12345678"})
+        alone, many = asking.listed(look(ra.database), acting(ra, "approver"), ra.now())
+        assert (many.number, many.subject, many.payload) == (found.number, "people.csv: 3 rows", {})
+        assert alone.payload == {"user_id": "K12345678"}
+        whole = asking.seen(look(ra.database), acting(ra, "approver"), found.number)
+        assert len(whole.payload["rows"]) == 3
+        again = await refused(asking.ask(ra, acting(ra, "registrar"), "user.import", people(3)))
+        assert again.code == "conflict"
+        await asking.ask(ra, acting(ra, "registrar"), "user.import", people(3, hold=True))
+
+
 def counts(ra, number):
     return jobs.counted(look(ra.database), number)
 
