@@ -118,9 +118,8 @@ def tally(db: Transaction, settled_at: int, most: int) -> int:
 def _is_tallied(wanted: Wanted) -> bool:
     """Whether it is narrowed by nothing but what certificates are counted by beforehand, and by no state but
     that of most."""
-    return wanted.state in (None, "expired") and (
-        wanted.policy_number is wanted.ends_from is wanted.ends_before is None
-    )
+    further = (wanted.policy_number, wanted.ends_from, wanted.ends_before)
+    return wanted.state in (None, "expired") and all(each is None for each in further)
 
 
 def _of_kind(db: Transaction, wanted: Wanted) -> int:
