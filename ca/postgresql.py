@@ -600,13 +600,14 @@ class Database:
                     eye.terminate()
                     self._unheard(error)
                     continue
-                self._heard_at = begun
                 if self._away is not None:
                     self._away, self._gave_up = None, asyncio.get_running_loop().create_future()
                     seen = ""
                 if now != seen:
                     seen = now
                     self._committed += 1
+                # Last: another thread, or whoever wakes, would take what was known before for what was heard.
+                self._heard_at = begun
         finally:
             eye.terminate()
 

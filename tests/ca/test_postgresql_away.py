@@ -195,6 +195,34 @@ async def test_the_loop_goes_on_while_a_silent_server_is_asked_for_somebody(open
     assert statuses("02") is RevocationStatus.UNASKED
 
 
+async def test_what_was_heard_counts_once_it_is_taken_in(cluster, tmp_path):
+    """At no moment is a look said to be answered while what it has seen does not show yet: another thread may
+    ask at any moment, and a process stand still at any."""
+    databases._make(cluster, "taken_in", "template0")
+    at_once, afterwards = [], []
+
+    class Watched(Database):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "_heard_at" and "_looking" in self.__dict__:
+                at_once.append(self._committed)
+                self._loop.loop.call_soon(lambda: afterwards.append(self._committed))
+
+    server = parse(f"postgresql://postgres@/taken_in?host={cluster.folder}")
+    watched, other = (kind(server, tmp_path, [SCHEMA]) for kind in (Watched, Database))
+    try:
+        for number in range(3):
+            before = watched.changed()
+            await other.write(add(f"by another one {number}"))
+            await until(lambda before=before: watched.changed() > before)
+        await until(lambda: afterwards and afterwards[-1] == watched.changed())
+    finally:
+        other.close()
+        watched.close()
+    assert max(afterwards) >= 3
+    assert at_once[: len(afterwards)] == afterwards
+
+
 def test_of_whom_nobody_can_say_anything(opened, wire, monkeypatch):
     """A status that was known is asked again; where nobody answers it is none."""
     monkeypatch.setattr("ca.store.certificate_status", lambda db, _: one(db) and RevocationStatus.GOOD)
