@@ -95,8 +95,14 @@ class Kind:
 # -- people ----------------------------------------------------------------------------------------------
 
 
+def _organisation(db: Transaction, policy_number: str) -> store.Organisation | None:
+    """Alone: what is done about it in the same write wants it so, and two that had it together would wait for
+    each other."""
+    return store.organisation(db, policy_number, alone=True)
+
+
 def _organisation_facts(db: Transaction, payload: Payload) -> Facts:
-    found = store.organisation(db, payload["policy_number"])
+    found = _organisation(db, payload["policy_number"])
     return {} if found is None else asdict(found)
 
 
@@ -111,14 +117,14 @@ def _user_facts(db: Transaction, payload: Payload) -> Facts:
 
 def _person_facts(db: Transaction, payload: Payload) -> Facts:
     person = Person(**payload["person"])
-    found = store.organisation(db, person.policy_number)
+    found = _organisation(db, person.policy_number)
     taken = store.user(db, person.user_id) if person.user_id else None
     return {"disabled_at": found.disabled_at if found else None, "taken": taken is not None}
 
 
 def _check_new(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
     person = register.check_person(Person(**payload["person"]))
-    if store.organisation(db, person.policy_number) is None:
+    if _organisation(db, person.policy_number) is None:
         raise Refusal("not_found", field="policy_number")
     if not payload["alike"]:
         check_unlike(db, person)
@@ -166,7 +172,7 @@ def _disabled_at(db: Transaction, payload: Payload) -> int | None:
     """Since when a user, or an organisation, is disabled. Refusal("not_found")."""
     found: store.User | store.Organisation | None
     field = "user_id" if "user_id" in payload else "policy_number"
-    found = (store.user if field == "user_id" else store.organisation)(db, payload[field])
+    found = (store.user if field == "user_id" else _organisation)(db, payload[field])
     if found is None:
         raise Refusal("not_found", field=field)
     return found.disabled_at
@@ -189,7 +195,7 @@ def _as_it_is(payload: Payload, how: str) -> Refusal:
 
 def _check_unknown_organisation(db: Transaction, ra: RegistrationAuthority, payload: Payload) -> None:
     register.check_organisation(store.Organisation(created_at=ra.now(), **payload), ra)
-    if store.organisation(db, payload["policy_number"]) is not None:
+    if _organisation(db, payload["policy_number"]) is not None:
         raise Refusal("conflict", field="policy_number")
 
 

@@ -176,7 +176,7 @@ class House:
         """Changes what the register says of one."""
 
         def work(db: Transaction) -> None:
-            before = operators.operator(db, service.operator.number)
+            before = operators.named(db, service.operator.name)
             assert before is not None
             assert operators.change(db, before, replace(before, **facts))
 
