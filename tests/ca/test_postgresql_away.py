@@ -16,6 +16,7 @@ from ca.revocation import RevocationStatus
 from ca.storage import Schema, Step, StorageTrouble
 from gateway.serving.statuses import Statuses
 from tests import databases, wires
+from tests.wires import CUT, DEAF, OPEN
 
 pytestmark = databases.NEEDED
 
@@ -44,7 +45,7 @@ def opened(cluster, wire, tmp_path, request):
     server = replace(parse(f"postgresql://postgres@{hosts}/{name}"), tls=False)
     database = Database(server, tmp_path, [SCHEMA])
     yield database
-    wire.become("good")
+    wire.become(OPEN)
     database.close()
 
 
@@ -70,7 +71,7 @@ def unknown(database):
     return database.changed() != database.changed()
 
 
-@pytest.mark.parametrize("mood", ["silent", "refusing"])
+@pytest.mark.parametrize("mood", [DEAF, CUT])
 async def test_away_and_back(opened, wire, mood):
     """What is asked meanwhile is refused, what waited is cut off; back, it goes on by itself."""
     assert await opened.read(one) == 1
@@ -89,7 +90,7 @@ async def test_away_and_back(opened, wire, mood):
         await asyncio.to_thread(opened.read_now, one)
     # Nobody was waited for: not even one of the deadlines, of five seconds and more.
     assert time.monotonic() - begun < 5
-    wire.become("good")
+    wire.become(OPEN)
     await until(lambda: not is_away(opened))
     await opened.write(add("after"))
     assert [row[0] for row in await opened.read(lambda db: db.rows("SELECT name FROM things"))] == ["after"]
@@ -136,14 +137,14 @@ async def test_whoever_has_left_is_told_nothing(opened, wire, unheard, ask):
 
 async def test_slow_is_not_away(opened, wire):
     """A server that takes its time is waited for; one that takes longer than a look waits is away."""
-    wire.delay = 0.05
+    wire.become(OPEN, 0.05)
     assert await opened.read(one) == 1
     await asyncio.sleep(2 * AWAY)
     assert not is_away(opened)
     assert await opened.write(add("slowly")) == 1
-    wire.delay = 5.0
+    wire.become(OPEN, 5.0)
     await until(lambda: is_away(opened))
-    wire.delay = 0.0
+    wire.become(OPEN)
     await until(lambda: not is_away(opened))
 
 
@@ -228,13 +229,13 @@ def test_of_whom_nobody_can_say_anything(opened, wire, monkeypatch):
     monkeypatch.setattr("ca.store.certificate_status", lambda db, _: one(db) and RevocationStatus.GOOD)
     statuses = Statuses(opened)
     assert statuses("00") is RevocationStatus.GOOD
-    wire.become("refusing")
+    wire.become(CUT)
     ends = time.monotonic() + PATIENCE
     while statuses("00") is RevocationStatus.GOOD:
         assert time.monotonic() < ends
         time.sleep(0.02)
     assert statuses("00") is RevocationStatus.UNASKED
-    wire.become("good")
+    wire.become(OPEN)
     while statuses("00") is not RevocationStatus.GOOD:
         assert time.monotonic() < ends
         time.sleep(0.02)

@@ -29,10 +29,10 @@ from pathlib import Path
 import asyncpg
 
 from gateway.demo.parts import programs as found_programs
+from tests import wires
 from tests.bench.acme_load import Target
 from tests.chaos.findings import CHECKS, End, Record, Taken, findings
 from tests.chaos.visitors import Work, intrude, person, programs, reader
-from tests.chaos.ways import ways
 from tests.chaos.world import FAULTS, World, disturb
 from tests.cli.conftest import Shell
 from tests.mailserver import MailServer
@@ -83,8 +83,8 @@ async def _run(folder: Path, options: argparse.Namespace) -> tuple[Record, End]:
         upstream = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), _Upstream))
         threading.Thread(target=upstream.serve_forever, daemon=True).start()
         stack.callback(upstream.shutdown)
-        way = stack.enter_context(ways())
-        world = World(folder, found_programs(), way, record, free_port())
+        between = stack.enter_context(wires.apart())
+        world = World(folder, found_programs(), between, record, free_port())
         stack.callback(world.end)
         await world.begin(upstream.server_address[1], mail.port)
         target, paths = await asyncio.to_thread(_peopled, world)

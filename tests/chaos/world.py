@@ -1,4 +1,4 @@
-"""Two nodes behind a balancer, a primary and a replica, ways between them all, and what goes wrong there."""
+"""Two nodes behind a balancer, a primary and a replica, wires between them all, and what goes wrong there."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ from gateway.serving.settings.behind import Behind as Upstream
 from gateway.serving.settings.reach import Listen, Revocation
 from gateway.serving.standing import node_of
 from tests.chaos.findings import Fault, Record
-from tests.chaos.ways import CUT, DEAF, OPEN, SLOW, Ways
 from tests.cli.processes import SEKISHO, get_plain
 from tests.datadirs import CHEAP, PASSPHRASE
 from tests.ports import free_port
+from tests.wires import CUT, DEAF, OPEN, Apart
 
 _PEOPLE = "people"
 # Seconds until what was started again has to serve; a node that waits for its database ends and is started
 # once more, as systemd would.
 _PATIENCE, _RESTART = 90.0, 1.0
 _MIB = 2**20
+# Seconds for each piece on a slow wire.
+_SLOW = 0.15
 # All of the load comes from one address.
 _RATES = Rates(100_000.0, 100_000.0, 100_000.0, 100_000.0)
 
@@ -61,7 +63,7 @@ class World:
 
     folder: Path
     found: Programs
-    ways: Ways
+    wires: Apart
     record: Record
     front: int
     servers: dict[str, tuple[Cluster, Part]] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class World:
 
     @property
     def url(self) -> str:
-        """The primary, past all ways."""
+        """The primary, past all wires."""
         return self.servers[self.primary][0].url
 
     @property
@@ -123,14 +125,14 @@ class World:
     def _make_nodes(self, upstream: int, mail: int) -> None:
         free = [free_port() for _ in range(6)]
         balanced_at, plain = free_port(), free_port()
-        self.ways.open(_PEOPLE, ["127.0.0.1", self.front], ["127.0.0.1", balanced_at])
+        self.wires.lay(_PEOPLE, ["127.0.0.1", self.front], ["127.0.0.1", balanced_at])
         for number in (1, 2):
             name, data = f"node-{number}", self._disk(f"node-{number}") / "data"
             behind = Behind(name, *free[3 * number - 3 : 3 * number])
             for server, (cluster, _) in self.servers.items():
                 (self.folder / f"w{number}{server}").mkdir()
                 here, there = self.folder / f"w{number}{server}", cluster.socket
-                self.ways.open(name + server, [f"{here}/.s.PGSQL.5432"], [f"{there}/.s.PGSQL.5432"])
+                self.wires.lay(name + server, [f"{here}/.s.PGSQL.5432"], [f"{there}/.s.PGSQL.5432"])
             if number == 1:
                 # So old that a clock which is behind is not before the CA.
                 datadir.create(
@@ -342,15 +344,15 @@ async def freeze_primary(world: World, chance: Chance) -> str:
     return f"server {world.primary}, for {seconds:.1f} s"
 
 
-def _way(manner: str, *, people: bool = False) -> Act:
+def _wire(manner: str, delay: float = 0.0, *, people: bool = False) -> Act:
     async def act(world: World, chance: Chance) -> str:
         seconds, name = chance.uniform(1, 7), chance.choice(sorted(world.nodes))
         named = [_PEOPLE] if people else [name + server for server in world.servers]
         for each in named:
-            world.ways.be(each, manner)
+            world.wires.become(each, manner, delay)
         await asyncio.sleep(seconds)
         for each in named:
-            world.ways.be(each, OPEN)
+            world.wires.become(each, OPEN)
         where = "people and balancer" if people else f"{name} and its database"
         return f"between {where}, for {seconds:.1f} s"
 
@@ -389,11 +391,11 @@ FAULTS: Mapping[str, Act] = {
     "freeze the leader": freeze_leader,
     "kill the primary": kill_primary,
     "freeze the primary": freeze_primary,
-    "cut a node's database": _way(CUT),
-    "slow a node's database": _way(SLOW),
-    "deaf to a node's database": _way(DEAF),
-    "cut people off": _way(CUT, people=True),
-    "slow people down": _way(SLOW, people=True),
+    "cut a node's database": _wire(CUT),
+    "slow a node's database": _wire(OPEN, _SLOW),
+    "deaf to a node's database": _wire(DEAF),
+    "cut people off": _wire(CUT, people=True),
+    "slow people down": _wire(OPEN, _SLOW, people=True),
     "fill a disk": fill_disk,
     "shift clocks": shift_clocks,
 }

@@ -386,7 +386,7 @@ async def test_whichever_node_is_asked(first: Shell, tmp_path: Path) -> None:
     change(first.data / FILE_NAME, {("listen", "public_port"): str(port)})
     with ExitStack() as stack:
         nodes = _two(first, tmp_path, stack)
-        balanced = stack.enter_context(wires.balancer([each.port for each in nodes], random, port))
+        used = stack.enter_context(wires.balancer([each.port for each in nodes], random, port))
         ports = iter(lambda: random.choice([each.port for each in nodes]), None)
         async with _Flow(nodes, tmp_path, port, ports) as flow:
             p12 = await flow.picked_up(await _letter("pickup", *_shells(nodes)))
@@ -406,7 +406,7 @@ async def test_whichever_node_is_asked(first: Shell, tmp_path: Path) -> None:
         answers = [status for method, _, _, status in acme.said if method == "POST"]
         assert len(answers) >= 4
         assert max(answers) < 400
-        assert {*balanced.used} == {each.port for each in nodes}
+        assert {*used} == {each.port for each in nodes}
         # The same request once more, at either: the nonce is spent for all.
         url, body = next((url, body) for _, url, body, _ in reversed(acme.said) if body)
         for _ in range(4):

@@ -36,7 +36,7 @@ def _is_ready(gateway: Gateway) -> int:
 
 
 @pytest.fixture
-def wire(sekisho: Shell, tmp_path: Path) -> Iterator[wires.Wire]:
+def wire(sekisho: Shell, tmp_path: Path) -> Iterator[wires.Held]:
     """Between a directory with a user in it and its database, behind another host at which nobody is."""
     folder, name = databases._shared().folder, databases._name_of(tmp_path / "shared")
     databases.url_of(tmp_path / "shared")
@@ -53,9 +53,9 @@ def wire(sekisho: Shell, tmp_path: Path) -> Iterator[wires.Wire]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mood", ["silent", "refusing"])
+@pytest.mark.parametrize("mood", [wires.DEAF, wires.CUT])
 async def test_nobody_is_let_in_while_nobody_can_be_asked(
-    sekisho: Shell, wire: wires.Wire, tmp_path: Path, mood: str
+    sekisho: Shell, wire: wires.Held, tmp_path: Path, mood: str
 ) -> None:
     """R6: our page with 503, when to come again and the desk's number, in Japanese and English; /readyz says
     why, whoever reads help goes on; and all of it is over by itself."""
@@ -92,7 +92,7 @@ async def test_nobody_is_let_in_while_nobody_can_be_asked(
             page = await flow._visitor("pickup").post("/login", {"user_id": _USER, "password": "x"})
             assert page.status == 503
 
-            wire.become("good")
+            wire.become(wires.OPEN)
             until(lambda: _is_ready(gateway) == 200, gateway.log, gateway.running)
             assert (await visitor.get("/login")).status == 200
             assert (await flow._visitor("service", p12).get("/login")).status == 200
