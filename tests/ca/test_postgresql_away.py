@@ -126,7 +126,7 @@ async def test_whoever_has_left_is_told_nothing(opened, wire, unheard, ask):
     asked[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked[0]
-    wire.become("refusing")
+    wire.become(CUT)
     go_on.set()
     with pytest.raises(StorageTrouble):
         await asked[1]
@@ -185,7 +185,7 @@ async def test_the_loop_goes_on_while_a_silent_server_is_asked_for_somebody(open
     assert waiting == (False, 1, False, False)
     await until(lambda: len(told) == 4)
     assert asked.count("01") == 2
-    wire.become("silent")
+    wire.become(DEAF)
     assert not ask("02")
     turns = 0
     async with asyncio.timeout(PATIENCE):

@@ -1,28 +1,33 @@
 """What was seen from outside while everything went wrong, and what has to be so of it at the end.
 
 Each check is a function of the record and of the register's end; it finds nothing, or says what is broken.
+What it had to look at is counted: a check that saw nothing has no verdict, and that is a finding, too.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-#: Seconds after which nobody gets in any more whose certificate was revoked.
+#: Seconds after which nobody gets in any more whose certificate was revoked: for so long a node believes what
+#: it has heard (`ca.postgresql.AWAY`), by the clock of the machine, which is ours. So this rests on no quiet
+#: machine, however late we or the node are.
 GRACE = 2.0
-#: Seconds before a second delivery in which a fault explains it: a letter is settled after the server took
+#: Seconds around a delivery in which a fault explains a second one: a letter is settled after the server took
 #: it (`enroll.mail.delivery`: at least once, with the same Message-ID).
-_UNSETTLED = 15.0
+_SETTLING = 5.0
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Somebody got in: when the request began, by our clock."""
+class Try:
+    """Somebody who was, or will be, revoked asked to be let in: when that began, by our clock, and the status
+    of the answer."""
 
     serial: str
     begun: float
+    status: int
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,12 @@ class Record:
     issued: dict[str, str] = field(default_factory=dict)
     #: Serial -> when the answer came that it is revoked.
     revoked: dict[str, float] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)
+    tries: list[Try] = field(default_factory=list)
     lists: list[ListSeen] = field(default_factory=list)
     letters: list[Taken] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    #: How many good requests were answered as they should be.
+    answered: int = 0
     #: Good requests that got another answer than a good one or 503.
     refused: list[str] = field(default_factory=list)
     #: What was asked for and not had yet -> since when, and what came of it last.
@@ -91,8 +98,12 @@ class End:
     certificates: Sequence[tuple[str, str | None, str]]
     #: Why the audit trail is not whole; "" where it is.
     audit: str
-    #: Nodes that did not come back, with what they say.
-    lost_nodes: Sequence[str] = ()
+    #: Lines of it.
+    lines: int
+    #: Node -> what it says that keeps it from serving; "" where it serves.
+    nodes: Mapping[str, str]
+    #: Node -> the serials that its lists tell of.
+    listed: Mapping[str, Collection[str]]
 
 
 def _certificates(record: Record, end: End) -> list[str]:
@@ -111,6 +122,15 @@ def _certificates(record: Record, end: End) -> list[str]:
     return found + [f"certificate {each} was begun and never ended" for each in begun]
 
 
+def _late(record: Record) -> list[Try]:
+    """What the revoked have tried when nobody may have believed them any more."""
+    return [
+        each
+        for each in record.tries
+        if each.serial in record.revoked and each.begun > record.revoked[each.serial] + GRACE
+    ]
+
+
 def _revoked(record: Record, end: End) -> list[str]:
     """What was revoked is so, and nobody got in by it later than two seconds after the answer."""
     status = {serial: each for serial, _, each in end.certificates}
@@ -119,16 +139,15 @@ def _revoked(record: Record, end: End) -> list[str]:
         for each in record.revoked
         if status.get(each) != "revoked"
     ]
-    late = [
-        (each.serial, each.begun - record.revoked[each.serial])
-        for each in record.entries
-        if each.serial in record.revoked and each.begun > record.revoked[each.serial] + GRACE
+    return found + [
+        f"revoked {each.serial} got in {each.begun - record.revoked[each.serial]:.1f} s after the answer"
+        for each in _late(record)
+        if each.status == 200
     ]
-    return found + [f"revoked {serial} got in {after:.1f} s after the answer" for serial, after in late]
 
 
 def _lists(record: Record, end: End) -> list[str]:
-    """No number stands for two lists, and none goes back at a node."""
+    """No number stands for two lists, none goes back at a node, and at the end each tells of all."""
     found, digests, last = list[str](), dict[tuple[str, int], str](), dict[tuple[str, str], int]()
     for each in record.lists:
         if digests.setdefault((each.issuer, each.number), each.digest) != each.digest:
@@ -137,25 +156,25 @@ def _lists(record: Record, end: End) -> list[str]:
         if each.number < before:
             found.append(f"{each.node} gave list {each.number} of {each.issuer} after {before}")
         last[each.node, each.issuer] = each.number
+    for node, serials in end.listed.items():
+        if untold := record.revoked.keys() - set(serials):
+            found.append(f"the lists of {node} do not tell of {len(untold)} that were revoked")
     return found
 
 
 def _letters(record: Record, end: End) -> list[str]:
-    """No letter is written twice, and none is delivered twice but for a fault right before."""
-    found, written, times = (
-        list[str](),
-        dict[tuple[str, str, str], str](),
-        defaultdict[str, list[float]](list),
-    )
+    """No letter is written twice, and none is delivered twice but for a fault when it left first."""
+    found, written = list[str](), dict[tuple[str, str, str], str]()
+    times = defaultdict[str, list[float]](list)
     for each in record.letters:
         same = (each.recipient, each.subject, each.digest)
         if written.setdefault(same, each.message_id) != each.message_id:
             found.append(f"“{each.subject}” to {each.recipient} was written twice")
         times[each.message_id].append(each.at)
     for message, moments in times.items():
-        for _, again in pairwise(moments):
-            if not any(each.begun <= again and again - _UNSETTLED <= each.ended for each in record.faults):
-                found.append(f"letter {message} was delivered twice, without a fault before")
+        for first, _ in pairwise(moments):
+            if not any(each.begun - _SETTLING <= first <= each.ended + _SETTLING for each in record.faults):
+                found.append(f"letter {message} was delivered twice, without a fault when it left")
     return found
 
 
@@ -174,21 +193,42 @@ def _audit(record: Record, end: End) -> list[str]:
 
 def _nodes(record: Record, end: End) -> list[str]:
     """Everybody serves again when nothing is wrong any more."""
-    return [f"did not come back: {each}" for each in end.lost_nodes]
+    return [f"did not come back: {name}: {said}" for name, said in end.nodes.items() if said]
+
+
+@dataclass(frozen=True)
+class Check:
+    """``find``: what is broken; ``count``: of how many things it can say that, and what they are."""
+
+    find: Callable[[Record, End], list[str]]
+    count: Callable[[Record, End], int]
+    things: str
 
 
 #: Name -> check.
-CHECKS: Mapping[str, Callable[[Record, End], list[str]]] = {
-    "certificates": _certificates,
-    "revoked": _revoked,
-    "lists": _lists,
-    "letters": _letters,
-    "requests": _requests,
-    "audit": _audit,
-    "nodes": _nodes,
+CHECKS: Mapping[str, Check] = {
+    "certificates": Check(_certificates, lambda record, _: len(record.issued), "certificates given"),
+    "revoked": Check(
+        _revoked,
+        # One whose node cannot ask anybody is turned away, whoever he is: that says nothing.
+        lambda record, _: sum(each.status not in (0, 503) for each in _late(record)),
+        "answers to the revoked after two seconds",
+    ),
+    "lists": Check(
+        _lists, lambda record, _: len({(each.issuer, each.number) for each in record.lists}), "lists seen"
+    ),
+    "letters": Check(_letters, lambda record, _: len(record.letters), "letters taken"),
+    "requests": Check(_requests, lambda record, _: record.answered, "requests answered"),
+    "audit": Check(_audit, lambda _, end: end.lines, "lines"),
+    "nodes": Check(_nodes, lambda record, end: len(record.faults) and len(end.nodes), "nodes after faults"),
 }
 
 
 def findings(record: Record, end: End) -> list[tuple[str, str]]:
-    """(check, words) of everything that is broken."""
-    return [(name, words) for name, check in CHECKS.items() for words in check(record, end)]
+    """(check, words) of everything that is broken, and of every check that has seen nothing."""
+    found = [(name, words) for name, check in CHECKS.items() for words in check.find(record, end)]
+    return found + [
+        (name, f"no verdict: there were no {check.things}")
+        for name, check in CHECKS.items()
+        if not check.count(record, end)
+    ]

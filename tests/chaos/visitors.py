@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import random
 import ssl
@@ -27,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from cryptography.x509.oid import NameOID
 
 from tests.bench.acme_load import Client, Target
-from tests.chaos.findings import Entry, ListSeen
-from tests.chaos.world import World
+from tests.chaos.findings import ListSeen, Try
+from tests.chaos.world import Node, World
 from tests.cli.processes import SEKISHO
 from tests.enroll.acme.signing import b64
 from tests.gateway.sites.kit import Here, Page, Visitor, client_context
@@ -39,8 +40,9 @@ T = TypeVar("T")
 _GONE = (OSError, EOFError, asyncio.IncompleteReadError, TimeoutError, aiohttp.ClientError, HTTPException)
 # Seconds for one answer, and between two tries.
 _ANSWER, _PAUSE = 20.0, 0.3
-# Seconds in which somebody who was revoked tries to get in.
-_TRIES = 6.0
+# Seconds in which somebody who was revoked tries to get in, in which others stay, and after which somebody
+# asks where a letter is.
+_TRIES, _STAYS, _LETTER = 6.0, 60.0, 30.0
 #: Letter's label -> what it tells.
 _PASSWORD, _LOGIN, _REQUEST = "証明書発行用パスワード", "パスワード", "リクエストID"
 _USERS_OWN = "Kaminari2026"
@@ -53,25 +55,29 @@ class Work:
     world: World
     chance: random.Random
     letters: Callable[[str, str], str | None]
+    #: Seconds that the machine had for us (`schedule.Fair`).
+    fair: Callable[[], float]
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    #: When everything is well again, what has not come by then will not come.
+    #: When everything is well again, what has not come by then, as `fair` counts, will not come.
     last: float = float("inf")
 
-    async def sure(self, what: str, ask: Callable[[bool], Awaitable[T | None]]) -> T:
+    async def sure(self, what: str, ask: Callable[[bool], Awaitable[T | None]], limit: float = _ANSWER) -> T:
         """What is asked for, again and again: ``ask``, told whether it was asked before, returns it, or None
-        for 503, or raises what a connection does. `Over` when it did not come in time."""
+        for 503, or raises what a connection does. ``limit``: seconds for one answer. `Over` when it did not
+        come in time."""
         waiting, said, again = self.world.record.waiting, "nothing", False
         waiting[what] = (time.monotonic(), said)
-        while time.monotonic() < self.last:
+        while self.fair() < self.last:
             try:
-                found = await asyncio.wait_for(ask(again), _ANSWER)
+                found = await asyncio.wait_for(ask(again), limit)
             except _GONE as error:
                 found, said = None, f"{type(error).__name__}: {error}"[:120]
                 self.world.record.counts["cut or silent"] += 1
             else:
                 if found is not None:
                     del waiting[what]
-                    self.world.record.counts["answered" + (" when repeated" if again else "")] += 1
+                    self.world.record.answered += 1
+                    self.world.record.counts["answered when repeated"] += again
                     return found
                 said = "503"
                 self.world.record.counts["503"] += 1
@@ -151,7 +157,7 @@ class _Program:
             with suppress(Bad):
                 serial, certificate, pem = await self._order(count)
                 await self._enter(serial, pem)
-                if count % 2 == 0:
+                if count % 2:
                     watched.append(await self._revoke(serial, certificate, pem))
             await asyncio.sleep(self.work.chance.uniform(0.1, 0.5))
         await asyncio.gather(*watched)
@@ -178,14 +184,17 @@ class _Program:
         url, order = headers["location"], json.loads(body)
         csr = {"csr": _csr(key, client.target.name)}
         await self._post("finalize", order["finalize"], csr, (200,), ("orderNotReady",))
+        waits = f"program {self.number}: its certificate"
         while (order := json.loads((await self._post("look", url, "", (200,)))[2]))["status"] != "valid":
             if order["status"] not in ("ready", "processing"):
                 self.work.refused(f"program {self.number}, order", json.dumps(order))
                 raise Bad
+            self.work.world.record.waiting[waits] = time.monotonic(), order["status"]
             if order["status"] == "ready":
                 # What it was asked for last came to nothing.
                 await self._post("finalize again", order["finalize"], csr, (200,), ("orderNotReady",))
             await asyncio.sleep(0.05)
+        self.work.world.record.waiting.pop(waits, None)
         chain = (await self._post("download", order["certificate"], "", (200,)))[2]
         leaf = x509.load_pem_x509_certificates(chain)[0]
         serial = f"{leaf.serial_number:032x}"
@@ -219,14 +228,13 @@ def _revoked(work: Work, serial: str, pem: Path) -> asyncio.Task[None]:
 
 
 async def intrude(world: World, serial: str, pem: Path, seconds: float) -> None:
-    """Tries to get in for a while, and writes down when that went well."""
+    """Tries to get in for a while, and writes down what came of it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        begun = time.monotonic()
+        begun, status = time.monotonic(), 0
         with suppress(*_GONE, IndexError, ValueError):
-            if await asyncio.wait_for(enters(world, pem), _ANSWER) == 200:
-                world.record.entries.append(Entry(serial, begun))
-        world.record.counts["tries of the revoked"] += 1
+            status = await asyncio.wait_for(enters(world, pem), _ANSWER)
+        world.record.tries.append(Try(serial, begun, status))
         await asyncio.sleep(0.2)
 
 
@@ -272,14 +280,33 @@ async def programs(work: Work, target: Target, folder: Path) -> list[asyncio.Tas
 # -- people ----------------------------------------------------------------------------------------------
 
 
-async def person(work: Work, user_id: str, mail: str, folder: Path, *, leaves: bool) -> None:
-    """Picks up, logs in, uses what is behind; ``leaves``: is disabled in the midst of it, and tries on."""
-    record, world = work.world.record, work.world
+async def people(work: Work, organisation: str, folder: Path, first: int, apart: float) -> None:
+    """Everybody: so many are there from the beginning, and another one comes after so many seconds, until
+    the end. An operator records each; every second one is soon disabled again."""
+    there = list[asyncio.Task[None]]()
+    for number in itertools.count():
+        if number >= first:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(work.stop.wait(), apart)
+        if work.stop.is_set():
+            break
+        there.append(asyncio.create_task(_person(work, number, organisation, folder)))
+    for outcome in await asyncio.gather(*there, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+async def _person(work: Work, number: int, organisation: str, folder: Path) -> None:
+    """Picks up, logs in, uses what is behind, and goes home, or is disabled in the midst of it."""
+    record, world, leaves = work.world.record, work.world, number % 2 == 0
+    user_id, mail = f"P{number:07d}", f"p{number}@example.jp"
     place = folder / user_id
     place.mkdir()
     plain = Visitor(_session(world, None, place), f"https://pickup.localhost:{world.front}")
     visitor: Visitor | None = None
     try:
+        name = f"利用者{number}"
+        await _typed(work, ["user", "add", organisation, name, mail, "--user-id", user_id], b"conflict")
         password = await _told(work, user_id, mail, _PASSWORD)
         request_id = await _told(work, user_id, mail, _REQUEST)
 
@@ -309,21 +336,24 @@ async def person(work: Work, user_id: str, mail: str, folder: Path, *, leaves: b
         at = visitor
 
         async def logged_in(again: bool) -> bool | None:
+            # What was answered the time before may be lost: then the password is the new one already.
             for secret in (first, _USERS_OWN) if again else (first,):
                 page = await at.post("/login", {"user_id": user_id, "password": secret})
                 if page.path.startswith("/portal"):
                     break
             if not _good(work, again, f"{user_id}, login", page, page.path.startswith("/portal")):
                 return None
+            if page.path.rstrip("/") == "/portal":
+                return True  # where nobody gets whose first password is not changed
             typed = {"current": first, "new": _USERS_OWN, "confirmation": _USERS_OWN}
             page = await at.post("/portal/password", typed)
             there = page.path.rstrip("/") == "/portal"
-            return True if _good(work, again, f"{user_id}, first password", page, there) or again else None
+            return _good(work, again, f"{user_id}, first password", page, there) or None
 
         await work.sure(f"{user_id}: login", logged_in)
         record.counts["people who logged in"] += 1
-        end = time.monotonic() + work.chance.uniform(3, 10)
-        while not work.stop.is_set() and not (leaves and time.monotonic() > end):
+        end = time.monotonic() + (work.chance.uniform(3, 10) if leaves else _STAYS)
+        while not work.stop.is_set() and time.monotonic() < end:
 
             async def behind(again: bool) -> bool | None:
                 page = await at.get("/app/", follow=False)
@@ -333,7 +363,7 @@ async def person(work: Work, user_id: str, mail: str, folder: Path, *, leaves: b
             record.counts["pages of what is behind"] += 1
             await asyncio.sleep(0.2)
         if leaves:
-            await _disabled(work, user_id)
+            await _typed(work, ["user", "disable", user_id], b"disabled")
             await _revoked(work, serial, pem)
     except (Over, Bad):
         return
@@ -354,27 +384,38 @@ def _good(work: Work, again: bool, what: str, page: Page, expected: bool) -> boo
 
 
 async def _told(work: Work, user_id: str, mail: str, label: str) -> str:
+    """What a letter tells. One that was about to leave when its node died is given up, since it may have
+    left: an operator, asked by who has it not, lets it go."""
+    since = work.fair()
+
     async def ask(again: bool) -> str | None:
-        while (found := work.letters(mail, label)) is None:
+        end = time.monotonic() + _ANSWER / 2
+        while (found := work.letters(mail, label)) is None and time.monotonic() < end:
             await asyncio.sleep(0.1)
+        if found is None and work.fair() > since + _LETTER:
+            said = await _typed(work, ["mail", "list", "--user", user_id, "--state", "given_up"], b"conflict")
+            for each in json.loads(said or b"{}").get("mails", ()):
+                if work.letters(mail, label) is None:
+                    work.world.record.counts["letters given up and let go by an operator"] += 1
+                    await _typed(work, ["mail", "retry", "--letter", str(each["id"])], b"conflict")
         return found
 
-    return await work.sure(f"{user_id}: the letter with {label}", ask)
+    return await work.sure(f"{user_id}: the letter with {label}", ask, limit=_ANSWER * 4)
 
 
-async def _disabled(work: Work, user_id: str) -> None:
-    """By an operator at one of the nodes, who types it again until it is done."""
+async def _typed(work: Work, words: list[str], done: bytes) -> bytes:
+    """By an operator at one of the nodes, who types it again until it is done; what it said. ``done``: is
+    said by what was done the time before."""
 
-    async def ask(again: bool) -> bool | None:
+    async def ask(again: bool) -> bytes | None:
         node = work.chance.choice(list(work.world.nodes.values()))
         secret = str(work.world.folder / "passphrase")
-        words = ["user", "disable", user_id, "--data", str(node.data), "--passphrase-file", secret, "--json"]
-        pipes = {"stdin": -3, "stdout": -1, "stderr": -3}
-        async with started_async([str(SEKISHO), *words], **pipes) as running:
+        command = [str(SEKISHO), *words, "--data", str(node.data), "--passphrase-file", secret, "--json"]
+        async with started_async(command, stdin=-3, stdout=-1, stderr=-3) as running:
             said, _ = await running.communicate()
-        return True if running.returncode == 0 or (again and b"disabled" in said) else None
+        return said if running.returncode == 0 or (again and done in said) else None
 
-    await work.sure(f"{user_id}: disable", ask)
+    return await work.sure(" ".join(words), ask, limit=_ANSWER * 2)
 
 
 def _session(world: World, p12: bytes | None, place: Path) -> aiohttp.ClientSession:
@@ -401,19 +442,23 @@ async def reader(work: Work, paths: list[str]) -> None:
     """Reads each list of each node again and again."""
     while not work.stop.is_set():
         for node in work.world.nodes.values():
-            for path in paths:
-                with suppress(*_GONE):
-                    status, body = await asyncio.wait_for(_plain(node.behind.plain, path), 3)
-                    if status == 200:
-                        see_list(work.world, node.name, path, body)
+            await listed(work.world, node, paths)
         await asyncio.sleep(0.5)
 
 
-def see_list(world: World, node: str, issuer: str, der: bytes) -> None:
-    """Writes down which list that was."""
-    found = x509.load_der_x509_crl(der)
-    number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    world.record.lists.append(ListSeen(node, issuer, number, hashlib.sha256(der).hexdigest()))
+async def listed(world: World, node: Node, paths: list[str]) -> set[str]:
+    """Writes down which lists a node hands out; the serials that they tell of."""
+    serials = set[str]()
+    for path in paths:
+        with suppress(*_GONE, IndexError, ValueError):
+            status, body = await asyncio.wait_for(_plain(node.behind.plain, path), 3)
+            if status == 200:
+                found = x509.load_der_x509_crl(body)
+                number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+                digest = hashlib.sha256(body).hexdigest()
+                world.record.lists.append(ListSeen(node.name, path, number, digest))
+                serials |= {f"{each.serial_number:032x}" for each in found}
+    return serials
 
 
 async def _plain(port: int, path: str) -> tuple[int, bytes]:

@@ -31,6 +31,7 @@ from gateway.serving.settings.behind import Behind as Upstream
 from gateway.serving.settings.reach import Listen, Revocation
 from gateway.serving.standing import node_of
 from tests.chaos.findings import Fault, Record
+from tests.chaos.schedule import Fair, dealing
 from tests.cli.processes import SEKISHO, get_plain
 from tests.datadirs import CHEAP, PASSPHRASE
 from tests.ports import free_port
@@ -43,6 +44,8 @@ _PATIENCE, _RESTART = 90.0, 1.0
 _MIB = 2**20
 # Seconds for each piece on a slow wire.
 _SLOW = 0.15
+# Seconds between two faults, and between two clocks.
+_PAUSE, _APART = (0.5, 3.0), 300
 # All of the load comes from one address.
 _RATES = Rates(100_000.0, 100_000.0, 100_000.0, 100_000.0)
 
@@ -65,6 +68,8 @@ class World:
     found: Programs
     wires: Apart
     record: Record
+    #: Seconds that the machine had for us.
+    fair: Fair
     front: int
     servers: dict[str, tuple[Cluster, Part]] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -224,8 +229,8 @@ class World:
 
     async def back(self, name: str) -> str:
         """Waits until a node is ready; "", or what keeps it."""
-        end, said = time.monotonic() + _PATIENCE, "it does not answer"
-        while time.monotonic() < end:
+        end, said = self.fair() + _PATIENCE, "it does not answer"
+        while self.fair() < end:
             try:
                 status, text = await asyncio.to_thread(get_plain, self.nodes[name].behind.internal, "/readyz")
                 if status == 200:
@@ -377,7 +382,7 @@ async def fill_disk(world: World, chance: Chance) -> str:
 async def shift_clocks(world: World, chance: Chance) -> str:
     """The nodes' clocks stand five minutes apart, until they are set again."""
     said = []
-    for node, offset in zip(world.nodes.values(), chance.sample((0, 300), 2), strict=True):
+    for node, offset in zip(world.nodes.values(), chance.sample((0, _APART), 2), strict=True):
         OffsetClock(node.data / CLOCK).travel(offset)
         said.append(f"{node.name} by {offset} s")
     return ", ".join(said)
@@ -404,14 +409,15 @@ FAULTS: Mapping[str, Act] = {
 async def disturb(
     world: World, chance: Chance, only: list[str], seconds: float, say: Callable[[str], None]
 ) -> None:
-    """One fault after the other, each kind as often as any, for so long; what was begun is ended."""
+    """One fault after the other, for so long, and each kind once at least; what was begun is ended."""
     begun = time.monotonic()
-    while True:
-        for name in chance.sample(only, len(only)):
-            await asyncio.sleep(chance.uniform(1, 4))
-            at = time.monotonic()
-            if at - begun > seconds:
-                return
-            words = await FAULTS[name](world, chance)
-            world.record.faults.append(Fault(name, at, time.monotonic(), words))
-            say(f"{at - begun:7.1f} s  {name}: {words}")
+    for name in dealing(only, chance, lambda: time.monotonic() - begun < seconds):
+        await asyncio.sleep(chance.uniform(*_PAUSE))
+        at = time.monotonic()
+        words = await FAULTS[name](world, chance)
+        world.record.faults.append(Fault(name, at, time.monotonic(), words))
+        say(f"{at - begun:7.1f} s  {name}: {words}")
+    # What was written down by the clock that is ahead would else wait until the other one is there, too.
+    for node in world.nodes.values():
+        if any(OffsetClock(each.data / CLOCK).offset() for each in world.nodes.values()):
+            OffsetClock(node.data / CLOCK).travel(_APART)

@@ -4,7 +4,8 @@ A table file is TOML, one entry a fault:
 
     [[fault]]
     id = "nonce-not-spent"
-    kind = "suite"                # who has to notice: cases of conformance/, or "tests": nodes of pytest
+    kind = "suite"                # who has to notice: cases of conformance/, or "tests": nodes of pytest,
+                                  # or "chaos": checks of tests/chaos, whose list is beside them
     file = "enroll/acme/jws.py"   # from the root of the repository
     old = "spend(_nonce(envelope.protected))"   # stands there exactly once
     new = "_nonce(envelope.protected)"
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-Kind = Literal["suite", "tests"]
+Kind = Literal["suite", "tests", "chaos"]
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = Path(__file__).parent
 _TEXTS = ("id", "kind", "file", "old", "new", "lets")
