@@ -50,7 +50,7 @@ _LOOKED_AT = 200
 _DISABLED = 3_600
 
 _UNSETTLED = "the node that had it ended while the mail server took it, or not"
-_RETRY = "sekisho mail retry"
+_RETRY = "sekisho mail retry --letter"
 
 Beat = Callable[[], Awaitable[None]]
 

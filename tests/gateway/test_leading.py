@@ -358,7 +358,7 @@ class TestStandingStill:
         clock_of(ra).advance(seconds=1)
         await deliver_due(new, mail)
         assert (len(mail.taken), states(ra)[letter]) == (1, ("failed", 1))
-        assert f"sekisho mail retry {letter}" in caplog.text
+        assert f"sekisho mail retry --letter {letter}" in caplog.text
         old_mail.go_on.set()
         with pytest.raises(Superseded):
             await sending
