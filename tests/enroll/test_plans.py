@@ -41,6 +41,11 @@ _DONE = listings.Acts(actor="K1", action="login", since=1)
 # Indexes of those rows alone that are few at any time.
 _FEW = "(?:certificates_held|jobs_open|proposals_open)"
 
+
+def _letters_that_are(state: str) -> Callable[[Transaction], object]:
+    return lambda db: listings.letters(db, listings.Letters(state=state), 500, 51)
+
+
 #: What is asked for -> what reads it.
 READS: Mapping[str, Callable[[Transaction], object]] = {
     "proposals, of anybody": lambda db: operators.proposals(db, _WHOSE, limit=51),
@@ -67,12 +72,7 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "letters that are taken back": lambda db: mails.forget(db, "K1", "1"),
     "letters": lambda db: listings.letters(db, listings.Letters(), 500, 51),
     "letters of somebody": lambda db: listings.letters(db, listings.Letters(user_id="K1"), 500, 51),
-    **{
-        f"letters that are {state}": lambda db, state=state: listings.letters(
-            db, listings.Letters(state=state), 500, 51
-        )
-        for state in listings.LETTER_STATES
-    },
+    **{f"letters that are {state}": _letters_that_are(state) for state in listings.LETTER_STATES},
     "letters of a kind and a way": lambda db: listings.letters(
         db, listings.Letters(kind="pickup", channel="mail", since=1, before=2), 500, 51
     ),

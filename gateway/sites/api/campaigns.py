@@ -58,7 +58,7 @@ async def shown(call: Call) -> Answer:
 
     found = await call.ra.database.read_aside(work)
     counted = {"counts": asdict(found.total), "counted_at": records.moment(found.at)}
-    return one(_record(found.campaign) | counted)
+    return one({**_record(found.campaign), **counted})
 
 
 async def organisations(call: Call) -> Answer:
