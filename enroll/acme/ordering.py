@@ -258,9 +258,9 @@ def _candidates(
         if renewal.state in WAITING:
             yield renewal
     for one in store.orders_replacing(db, asked.replaces) if asked.replaces is not None else ():
-        waits = enroll.store.enrollment(db, one.request_id or "")
-        if one.account_id == credential.account_id and waits is not None and waits.state in WAITING:
-            yield waits
+        its = enroll.store.enrollment(db, one.request_id or "")
+        if one.account_id == credential.account_id and its is not None and its.state in WAITING:
+            yield its
 
 
 def _stands_in(holder: Order, credential: store.Credential, asked: NewOrder) -> bool:
