@@ -28,8 +28,8 @@ test: setup packages ## every test; those whose tools are missing are skipped by
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 # An engine that pauses and runs works twice, whose run SEED= repeats; or PostgreSQL (tests/engines.py), and then
-# the sites and sessions as well. EVERY=5, for CI: a fifth of them, another one with each commit.
-ON_POSTGRESQL := tests/enroll tests/gateway/sites tests/gateway/test_sessions.py
+# the sites, sessions and the suite on a demo as well. EVERY=5, for CI: a fifth of them, another one with each commit.
+ON_POSTGRESQL := tests/enroll tests/gateway/sites tests/gateway/test_sessions.py tests/conformance/test_ours.py
 test-engines: setup packages ## the tests that store something on another engine (ENGINE=hesitant|postgresql FILES= SEED= EVERY=1)
 	@SEKISHO_TEST_ENGINE="$(or $(ENGINE),hesitant)" SEKISHO_TEST_SEED="$(or $(SEED),sekisho)" \
 		SEKISHO_TEST_EVERY="$(or $(EVERY),1)" exec $(VENV)/bin/pytest \
