@@ -70,7 +70,8 @@ async def test_before_the_first_list_there_is_a_time_to_come_again(
     listed = await crls.publish(ra, ra.authority.current)
     assert (await site.ask(path))[0] == 200
     listfiles.path_of(crls.folder(ra), listed).unlink()
-    assert (await site.ask(path))[0] == 503
+    # A register on a server has it as well.
+    assert (await site.ask(path))[0] == (200 if ra.database.shared else 503)
 
 
 async def test_the_roots_list(ra: RegistrationAuthority, site: Plainly) -> None:
@@ -130,7 +131,7 @@ async def test_of_one_that_is_put_away(ra: RegistrationAuthority) -> None:
         assert (await site.ask(list_path(old.issuer_id)))[0] == 200
         assert listed is not None
         listfiles.path_of(crls.folder(g5), listed).unlink()
-        assert (await site.ask(list_path(old.issuer_id)))[0] == 404
+        assert (await site.ask(list_path(old.issuer_id)))[0] == (200 if ra.database.shared else 404)
         assert (await site.ask(list_path(new.issuer_id)))[0] == 503
 
 
