@@ -22,13 +22,13 @@ _LIST = ListSeen("node-1", "ca", 7, "aa")
 
 
 def _good() -> tuple[Record, End]:
-    """A run with a fault, a letter that was delivered twice for it, and somebody who was revoked."""
+    """A run with a fault, a letter, and somebody who was revoked."""
     record = Record(
         issued={"01": "f1", "02": "f2"},
         revoked={"02": 100.0},
         tries=[Try("01", 200.0, 200), Try("02", 99.0, 200), Try("02", 101.9, 200), Try("02", 103.0, 403)],
         lists=[_LIST, replace(_LIST, node="node-2"), replace(_LIST, number=8, digest="bb")],
-        letters=[_LETTER, replace(_LETTER, at=12.0)],
+        letters=[_LETTER],
         faults=[Fault("kill", 9.0, 11.0, "node-1")],
         answered=5,
     )
