@@ -169,5 +169,5 @@ async def _set_first_password(world: World, password: str) -> None:
     """Puts the user before the first login again."""
     await login.change_password(world.ra, USER, PASSWORD, password, password)
     await world.ra.database.write(
-        lambda db: db.execute("UPDATE users SET password_initial = 1 WHERE user_id = ?", [USER])
+        lambda db: db.execute("UPDATE users SET password_initial = 1 WHERE user_id = :user", {"user": USER})
     )

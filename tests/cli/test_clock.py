@@ -99,7 +99,9 @@ async def _issued(sekisho: Shell) -> str:
         await issuance.submit(deployment.ra, found.request_id, actor="test")
         await issuance.complete(deployment.ra, found.request_id)
         await deployment.ra.database.write(
-            lambda db: db.execute("UPDATE enrollments SET window_ends_at = ?", [int(time.time()) - DAY])
+            lambda db: db.execute(
+                "UPDATE enrollments SET window_ends_at = :at", {"at": int(time.time()) - DAY}
+            )
         )
     return found.request_id
 

@@ -429,9 +429,11 @@ def test_the_demo_refuses_what_is_not_its_own(sekisho: Shell) -> None:
     assert refused.error["message"].endswith("name another directory with --data DIR")
 
 
-def test_serve_shows_no_mailbox(demo: dict[str, Any]) -> None:
+def test_serve_shows_no_mailbox(demo: dict[str, Any], tmp_path: Path) -> None:
     """``serve`` on a demo's directory is refused: everybody's mails are for the demo alone."""
-    refused = Shell(Path(demo["data"]))("serve", "--passphrase-file", demo["passphrase_file"])
+    copy = tmp_path / "data"
+    shutil.copytree(demo["data"], copy, ignore=shutil.ignore_patterns("run"))
+    refused = Shell(copy)("serve", "--passphrase-file", demo["passphrase_file"])
     assert refused.error["message"].startswith("sites.mailbox: only a demo shows everybody's mails")
 
 
