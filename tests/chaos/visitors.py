@@ -228,18 +228,19 @@ def _revoked(work: Work, serial: str, pem: Path) -> asyncio.Task[None]:
 
 
 async def intrude(world: World, serial: str, pem: Path, seconds: float) -> None:
-    """Tries to get in for a while, and writes down what came of it."""
-    end = time.monotonic() + seconds
+    """Tries to get in for a while, and writes down what came of it: in turn at what is behind, where each
+    request has its caller looked up as well, and at the login, where the listener alone stands before him."""
+    end, paths = time.monotonic() + seconds, itertools.cycle(("/api", "/login"))
     while time.monotonic() < end:
         begun, status = time.monotonic(), 0
         with suppress(*_GONE, IndexError, ValueError):
-            status = await asyncio.wait_for(enters(world, pem), _ANSWER)
+            status = await asyncio.wait_for(enters(world, pem, next(paths)), _ANSWER)
         world.record.tries.append(Try(serial, begun, status))
         await asyncio.sleep(0.2)
 
 
-async def enters(world: World, pem: Path) -> int:
-    """The status of a request for what is behind, by certificate alone, on a new connection."""
+async def enters(world: World, pem: Path, path: str = "/api") -> int:
+    """The status of a request by certificate alone, on a new connection."""
     context = ssl.create_default_context(cafile=str(world.ca_file))
     context.load_cert_chain(pem)
     reader, writer = await asyncio.open_connection(
@@ -247,7 +248,7 @@ async def enters(world: World, pem: Path) -> int:
     )
     try:
         host = f"service.localhost:{world.front}"
-        writer.write(f"GET /api HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         first = (await reader.readuntil(b"\r\n")).decode()
         return int(first.split(" ")[1])
     finally:
