@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from itertools import cycle
@@ -37,7 +36,8 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 @cache
 def _ports(process: int) -> Iterator[int]:
     """The ports of a block that is this process's (a fork takes another), again and again."""
-    folder = Path(tempfile.gettempdir()) / f"sekisho-test-ports-{os.getuid()}"
+    # Not TMPDIR: whoever has another one has the same ports.
+    folder = Path("/tmp") / f"sekisho-test-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     low, high = map(int, _RANGE.read_text().split())
     for first in (*range(_FIRST, low - _BLOCK, _BLOCK), *range(high + 1, 2**16 - _BLOCK, _BLOCK)):
