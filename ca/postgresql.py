@@ -546,8 +546,7 @@ class Database:
         self, here: asyncio.AbstractEventLoop, told: asyncio.Future[T], task: asyncio.Task[T]
     ) -> None:
         self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # Heard, be there somebody to tell or not.
+        _heard(task)
         with suppress(RuntimeError):  # whose loop is over waits for nothing any more
             here.call_soon_threadsafe(_tell, told, task)
 

@@ -19,16 +19,9 @@ def part(of: Sequence[T], every: int, turn: int) -> list[T]:
 
 def kept(of: Sequence[T], by_turns: Callable[[T], bool], every: int, turn: int) -> list[T]:
     """All of them in their order, but of those that take turns only the `part`."""
-    ours = iter(part([each for each in of if by_turns(each)], every, turn))
-    coming = next(ours, None)
-    found = []
-    for each in of:
-        if not by_turns(each):
-            found.append(each)
-        elif each is coming:
-            found.append(each)
-            coming = next(ours, None)
-    return found
+    ours = [at for at, each in enumerate(of) if by_turns(each)]
+    left = set(ours).difference(part(ours, every, turn))
+    return [each for at, each in enumerate(of) if at not in left]
 
 
 def turn() -> int:

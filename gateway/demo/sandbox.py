@@ -59,6 +59,8 @@ SPARE_KEYS = 4
 # The passphrase is 144 random bits in a file beside what it seals: nobody guesses it, however fast that is,
 # and every command on a demo would take a fifth of a second longer.
 _COST = PassphraseCost(iterations=1, lanes=1, memory_kib=64)
+# To whoever would serve what somebody else has.
+_HELD = "stop that first, or name another directory with --data DIR"
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,13 @@ async def _demo(
     port = listening.getsockname()[1]
     with stop_signals() as stop, listening_on(0) as behind, ExitStack() as held:
         if kept := is_demo(data):
-            held.enter_context(_for_itself(data))
+            held.enter_context(closing(rundir.hold(data, _HELD)))
         upstream = behind.getsockname()[1]
         sandbox = await unless(stop, sandbox_in(data, Ports(port, upstream), console.print))
         if sandbox is None:
             return {}
         if not kept:
-            held.enter_context(_for_itself(data))
+            held.enter_context(closing(rundir.hold(data, _HELD)))
         deployment = open_deployment(data, sandbox.passphrase, spare_keys=SPARE_KEYS)
         start_log("warning")
         if busy and sandbox.operators:
@@ -296,16 +298,6 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Sandbox]) -> San
     making.cancel()
     await asyncio.gather(making, return_exceptions=True)
     return None
-
-
-@contextmanager
-def _for_itself(data: Path) -> Iterator[None]:
-    """Nobody else serves the directory, copies or replaces what is in it. ConfigError if somebody does."""
-    lock = rundir.hold(rundir.run_directory(data))
-    if lock is None:
-        raise ConfigError(f"{rundir.used_by(data)}; stop that first, or name another directory: --data DIR")
-    with closing(lock):
-        yield
 
 
 def _check_place(data: Path) -> bool:

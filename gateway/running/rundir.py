@@ -79,12 +79,14 @@ def take_lead(directory: Path) -> Lock | None:
     return take(directory / _LEAD)
 
 
-def hold(directory: Path) -> Lock | None:
-    """Keeps everybody else from serving the directory, or replacing what is in it; None if somebody does:
-    `used_by`."""
-    lock = take(directory / _PID)
-    if lock is not None:
-        (directory / _PID).write_text("")
+def hold(data: Path, advice: str) -> Lock:
+    """Keeps everybody else from serving the directory, or replacing what is in it. ConfigError, which ends
+    with the ``advice``, if somebody does."""
+    path = run_directory(data) / _PID
+    lock = take(path)
+    if lock is None:
+        raise ConfigError(f"{_holder(data)}: {advice}")
+    path.write_text("")
     return lock
 
 
@@ -96,7 +98,7 @@ def claim(directory: Path) -> Lock:
     path = directory / _PID
     lock = take(path)
     if lock is None and _number(path) is None:
-        raise ConfigError(f"{used_by(directory.parent)}; wait until it has ended, or stop it")
+        raise ConfigError(f"{_holder(directory.parent)}; wait until it has ended, or stop it")
     if lock is None:
         raise ConfigError(
             f"sekisho serve runs on {directory.parent} already, as process {_number(path)}; "
@@ -111,10 +113,7 @@ def claim(directory: Path) -> Lock:
 def serving_pid(directory: Path) -> int:
     """The process that serves the directory. ConfigError if there is none."""
     path = directory / _PID
-    lock = take(path) if path.exists() else None
-    if lock is not None or not path.exists():
-        if lock is not None:
-            lock.close()
+    if not _is_held(path):
         raise ConfigError(f"nothing serves {directory.parent}; start it: sekisho serve")
     number = _number(path)
     if number is None:
@@ -132,18 +131,22 @@ def serves(data: Path) -> int | None:
 
 def used_by(data: Path) -> str | None:
     """Who has the directory for himself, in an operator's words; None if nobody does, and nothing is made."""
-    path = data / RUN / _PID
+    return _holder(data) if _is_held(data / RUN / _PID) else None
+
+
+def _holder(data: Path) -> str:
+    number = _number(data / RUN / _PID)
+    if number is None:
+        return f"a demo, or a command such as sekisho db copy, has {data} for itself"
+    return f"a gateway serves {data} (process {number})"
+
+
+def _is_held(path: Path) -> bool:
+    """Whether somebody has the lock on a file that may not be there."""
     lock = take(path) if path.exists() else None
     if lock is not None:
         lock.close()
-    elif path.exists():
-        number = _number(path)
-        return (
-            f"a demo, or a command such as sekisho db copy, has {data} for itself"
-            if number is None
-            else f"a gateway serves {data} (process {number})"
-        )
-    return None
+    return lock is None and path.exists()
 
 
 def report(directory: Path, worker: int, state: dict[str, Any]) -> None:

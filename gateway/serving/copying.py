@@ -112,12 +112,8 @@ def _alone(data: Path) -> Iterator[None]:
     datadir.check_owner(data)
     with ExitStack() as held:
         directory = rundir.run_directory(data)
-        lock = rundir.hold(directory)
-        if lock is None:
-            raise ConfigError(
-                f"{rundir.used_by(data)}: stop it first (systemctl stop sekisho), then the same again"
-            )
-        held.enter_context(closing(lock))
+        advice = "stop it first (systemctl stop sekisho), then the same again"
+        held.enter_context(closing(rundir.hold(data, advice)))
         lock = rundir.take(directory / rundir.SIGNER)
         if lock is None or _is_signed_for(data):
             raise ConfigError(

@@ -516,29 +516,12 @@ async def test_a_server_that_is_killed_under_load_loses_no_answer_and_does_nothi
         database = Database(cluster.url("t"), tmp_path, [SCHEMA])
         ends = asyncio.Event()
 
-        async def write(writer):
-            number = 0
-            while not ends.is_set():
-                name = f"{writer} {number}"
-                try:
-                    await database.write(add(name))
-                except StorageTrouble as error:
-                    if error.name == "UNKNOWN":
-                        raise
-                    # A second one of its name would be a UniqueViolation, and end the test.
-                    await asyncio.sleep(0.02)
-                else:
-                    answered.append(name)
-                    number += 1
-
         try:
-            writers = [asyncio.create_task(write(number)) for number in range(12)]
+            writers = [
+                asyncio.create_task(_write_until(ends, database, number, answered)) for number in range(12)
+            ]
             for kill in range(kills):
-                enough = len(answered) + 30 + kill % 7
-                async with asyncio.timeout(60):
-                    while len(answered) < enough:
-                        assert not any(each.done() for each in writers)
-                        await asyncio.sleep(0.001)
+                await _more(answered, 30 + kill % 7, writers)
                 os.kill(await _one_of_its_processes(cluster), signal.SIGKILL)
             ends.set()
             async with asyncio.timeout(60):
@@ -555,29 +538,6 @@ async def test_a_replica_that_takes_over_under_load_has_all_that_was_answered(tm
     whether it was committed may be there or not."""
     answered, doubted, ends = [], [], asyncio.Event()
 
-    async def write(writer):
-        number = 0
-        while not ends.is_set():
-            name = f"{writer} {number}"
-            try:
-                await database.write(add(name))
-            except StorageTrouble as error:
-                if error.name != "UNKNOWN":
-                    # A second one of its name would be a UniqueViolation, and end the test.
-                    await asyncio.sleep(0.02)
-                    continue
-                doubted.append(name)
-            else:
-                answered.append(name)
-            number += 1
-
-    async def enough():
-        more = len(answered) + 60
-        async with asyncio.timeout(60):
-            while len(answered) < more:
-                assert not any(each.done() for each in writers)
-                await asyncio.sleep(0.005)
-
     with databases.temporary() as first, ExitStack() as there:
         there.enter_context(first.running(*databases.WITH_REPLICAS))
         databases._make(first, "t", "template0")
@@ -587,8 +547,11 @@ async def test_a_replica_that_takes_over_under_load_has_all_that_was_answered(tm
             hosts = first.url("t").replace(str(first.folder), f"{first.folder},{second.folder}")
             database = Database(hosts, tmp_path, [SCHEMA])
             try:
-                writers = [asyncio.create_task(write(number)) for number in range(8)]
-                await enough()
+                writers = [
+                    asyncio.create_task(_write_until(ends, database, number, answered, doubted))
+                    for number in range(8)
+                ]
+                await _more(answered, 60, writers)
                 await asyncio.to_thread(there.close)
                 with pytest.raises(StorageTrouble):
                     await database.write(add("nowhere"))
@@ -599,7 +562,7 @@ async def test_a_replica_that_takes_over_under_load_has_all_that_was_answered(tm
                     "SELECT pg_promote(true, 60)",
                 ):
                     await databases._asked(second.url("t"), statement)
-                await enough()
+                await _more(answered, 60, writers)
                 ends.set()
                 async with asyncio.timeout(60):
                     await asyncio.gather(*writers)
@@ -609,6 +572,35 @@ async def test_a_replica_that_takes_over_under_load_has_all_that_was_answered(tm
                 database.close()
     assert len(kept) == len(set(kept))
     assert set(answered) <= set(kept) <= {*answered, *doubted}
+
+
+async def _write_until(ends, database, writer, answered, doubted=None):
+    """Adds one after the other. Without ``doubted`` there is to be none of whom nobody could be asked."""
+    number = 0
+    while not ends.is_set():
+        name = f"{writer} {number}"
+        try:
+            await database.write(add(name))
+        except StorageTrouble as error:
+            if error.name != "UNKNOWN":
+                # A second one of its name would be a UniqueViolation, and end the test.
+                await asyncio.sleep(0.02)
+                continue
+            if doubted is None:
+                raise
+            doubted.append(name)
+        else:
+            answered.append(name)
+        number += 1
+
+
+async def _more(answered, count, writers):
+    """Waits until so many more were answered."""
+    enough = len(answered) + count
+    async with asyncio.timeout(60):
+        while len(answered) < enough:
+            assert not any(each.done() for each in writers)
+            await asyncio.sleep(0.001)
 
 
 async def _once_it_is_back(database):

@@ -356,9 +356,9 @@ def test_one_has_it_for_himself(tmp_path: Path) -> None:
     """A demo, or a command: nobody serves it meanwhile, and it is not taken for a server."""
     directory = rundir.run_directory(tmp_path)
     assert rundir.used_by(tmp_path) is None
-    lock = rundir.hold(directory)
-    assert lock is not None
-    assert rundir.hold(directory) is None
+    lock = rundir.hold(tmp_path, "wait")
+    with pytest.raises(ConfigError, match=f"has {tmp_path} for itself: wait$"):
+        rundir.hold(tmp_path, "wait")
     assert f"has {tmp_path} for itself" in str(rundir.used_by(tmp_path))
     assert rundir.serves(tmp_path) is None
     with pytest.raises(ConfigError, match=f"has {tmp_path} for itself"):
