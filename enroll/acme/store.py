@@ -154,12 +154,10 @@ def add_account(db: Db, account: Account) -> bool:
     return _changed(db, f"{inserting('acme_accounts', values)} ON CONFLICT DO NOTHING", values)
 
 
-_ACCOUNT_COLUMNS = ", ".join(
-    f"acme_accounts.{name}"
-    for name in (
-        *("id", "user_id", "jwk", "status", "contacts", "created_at", "terms_agreed_at", "kid", "binding"),
-    )
-)
+_ACCOUNT_FIELDS = (
+    "id", "user_id", "jwk", "status", "contacts", "created_at", "terms_agreed_at", "kid", "binding",
+)  # fmt: skip
+_ACCOUNT_COLUMNS = ", ".join(f"acme_accounts.{name}" for name in _ACCOUNT_FIELDS)
 _ACCOUNT = f"SELECT {_ACCOUNT_COLUMNS} FROM acme_accounts"
 
 
@@ -190,7 +188,8 @@ _BOUND = (
     " JOIN organisations ON organisations.policy_number = users.policy_number"
     f" WHERE acme_accounts.id = :account_id{together('organisations')}"
 )
-_OF_ACCOUNT, _OF_CREDENTIAL = slice(0, 9), slice(9, 19)
+_OF_ACCOUNT = slice(0, len(_ACCOUNT_FIELDS))
+_OF_CREDENTIAL = slice(_OF_ACCOUNT.stop, _OF_ACCOUNT.stop + len(fields(Credential)))
 
 
 def bound(db: Db, account_id: str) -> Bound | None:
