@@ -217,8 +217,10 @@ class Front(Client):
         )
         self._answered(keep)
 
-    def decline(self, request: Request, why: Exception | None = None) -> None:
-        """Leaves the answer to the site's own pages, which are told why."""
+    def decline(self, request: Request, why: Exception | None = None, barred: Denial | None = None) -> None:
+        """Leaves the answer to the site's own pages, which are told why. ``barred``: why the site's policy
+        turns the peer away. By the time that the pages look it might let him in, and they have nothing for
+        whom they let in."""
         if self.transport is None:
             self.answered(request, http.CLIENT_GONE, False)
             return
@@ -238,6 +240,7 @@ class Front(Client):
             if self.writing_paused:
                 pages.pause_writing()
         pages.asked, pages.why, pages.subject = (request.method, request.target), why, request.subject
+        pages.barred = None if barred is None else (request.verdict, barred)
         pages.resume_count()
         # Whoever was turned down has no use for his body, part of which may be on its way upstream.
         self._turn, _ = STEPPED[Step.FEED if why is None else Step.PAGE][self._turn]
@@ -319,7 +322,7 @@ class Front(Client):
         )
         request.verdict, barred = rules.admission(self.info, self._recheck)
         if refused or barred:
-            self.decline(request)  # the gate before the pages has the words, and counts
+            self.decline(request, barred=barred)  # the gate before the pages has the words, and counts
         else:
             relay.begin(request)
 

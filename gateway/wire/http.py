@@ -56,14 +56,16 @@ def gate(handler: LowLevelHandler, recheck: Callable[[VerifiedPeer], Verdict]) -
     """`handler` behind the rules. On a REQUIRE site it is reached by verified peers only."""
 
     async def gated(request: web.BaseRequest) -> web.StreamResponse:
-        info = cast(RequestProtocol, request.protocol).info
+        protocol = cast(RequestProtocol, request.protocol)
+        info = protocol.info
         refused = denial(
             request.method, request.raw_path, request.version, request.raw_headers, info.authorities
         )
         if refused is not None:
             info.count(f"refused.{refused.code}")
             return refusal(request, refused)
-        request[_PEER], refused = admission(info, recheck)
+        # Whoever was turned away in front of the pages is not let in behind his back.
+        request[_PEER], refused = protocol.barred or admission(info, recheck)
         site = site_of(info)
         if site is None:
             return page(421)
@@ -154,7 +156,7 @@ class RequestProtocol(web.RequestHandler):
     """aiohttp's request handler for one connection: the pages behind a `wire.front`, which gives it whole
     heads, one request after the other, and their bodies."""
 
-    __slots__ = ("_body", "_wire", "_written", "asked", "info", "on_answered", "subject", "why")
+    __slots__ = ("_body", "_wire", "_written", "asked", "barred", "info", "on_answered", "subject", "why")
 
     def __init__(
         self, server: web.Server, info: ConnectionInfo, limits: Limits, loop: asyncio.AbstractEventLoop
@@ -178,6 +180,8 @@ class RequestProtocol(web.RequestHandler):
         self.asked = "", ""
         #: Why the present one was not handed on to the upstream, and whose it is.
         self.why: Exception | None = None
+        #: What was judged of the peer before, if that is not let in.
+        self.barred: tuple[Verdict | None, Denial] | None = None
         self.subject: str | None = None
         self._body: Any = None
         self._wire: Counted | None = None

@@ -173,6 +173,29 @@ async def test_a_stream_ends_with_the_right_to_it(deployment: Build) -> None:
         await until(lambda: here.pool.open == 0 and not relaying())
 
 
+async def test_whoever_is_turned_away_is_not_let_in_behind(
+    deployment: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R6: nobody could be asked for his certificate when it was the relay's turn, and a moment later, when it
+    is the pages', somebody can: he is told of the certificate, and not that there is no such page."""
+    async with recording() as upstream:
+        here = await deployment(upstream.url)
+        looks = list[str]()
+
+        def status(fingerprint: str) -> RevocationStatus:
+            looks.append(fingerprint)
+            return RevocationStatus.UNASKED if len(looks) == 1 else RevocationStatus.GOOD
+
+        async with here.client() as client:
+            assert (await client.get(HOST, b"/a")).status == 200
+            monkeypatch.setattr(here.running.listener, "_status", status)
+            await client.send(get(HOST, b"/a"))
+            assert (await client.answer()).status == 403
+        async with here.client() as client:
+            assert (await client.get(HOST, b"/a")).status == 200
+        assert len(upstream.requests) == 2
+
+
 @pytest.mark.parametrize("waiting", ["upload", "answer"])
 async def test_an_exchange_ends_with_the_right_to_it(deployment: Build, waiting: str) -> None:
     """Who is no longer let in sends nothing more and is not answered by the upstream: he is told why."""
