@@ -150,17 +150,20 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
         self.asked_at = time.monotonic()
         if prepared is None:
             return self._ask_first(text, values, limit, status)
-        return cast(
-            Awaitable[Any],
-            self._protocol.bind_execute(prepared._state, values, "", limit, status, NO_TIMEOUT),
-        )
+        return self._bound(prepared, values, limit, status)
 
     async def _ask_first(self, text: str, values: Sequence[Any], limit: int, status: bool) -> Any:
         known: dict[str, Any] = self.__dict__.setdefault("known", {})
         if len(known) >= _KNOWN:
             known.clear()
         prepared = known[text] = await self.prepare(text)
-        return await self._protocol.bind_execute(prepared._state, values, "", limit, status, NO_TIMEOUT)
+        return await self._bound(prepared, values, limit, status)
+
+    def _bound(self, prepared: Any, values: Sequence[Any], limit: int, status: bool) -> Awaitable[Any]:
+        if self._protocol is None:  # it was let go of between two statements
+            raise asyncpg.InterfaceError("the connection is closed")
+        found = self._protocol.bind_execute(prepared._state, values, "", limit, status, NO_TIMEOUT)
+        return cast(Awaitable[Any], found)
 
 
 class _Greenlet(greenlet):  # type: ignore[misc]
@@ -369,6 +372,20 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # wanted by others, and whoever was stopped in the middle of it does not know.
 _STANDS = 6
 _WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{_STANDS}s'"
+# The server counts that from one statement to the next. Who was stopped in the middle of one (it has been
+# parsed, or half of what it gives is on its way) is none of its business, whatever waits: so it is ended by
+# whoever sees it twice. state_change is when the last piece came; a COPY is one statement, however long.
+_STUCK = f"""
+    SELECT held.pid, held.state_change::text FROM pg_stat_activity held
+    WHERE held.datname = current_database() AND held.usename = current_user
+    AND held.application_name = '{_NAME}' AND held.state = 'active' AND held.wait_event_type = 'Client'
+    AND held.backend_xid IS NOT NULL AND held.query NOT LIKE 'COPY %'
+    AND held.state_change < clock_timestamp() - interval '{_STANDS} s'
+    AND EXISTS (
+        SELECT FROM pg_stat_activity waits
+        WHERE waits.wait_event_type = 'Lock' AND held.pid = ANY(pg_blocking_pids(waits.pid))
+    )
+"""
 
 
 class Database:
@@ -588,8 +605,9 @@ class Database:
         """Notices what others commit, and when the server is away: by a connection of its own, which waits
         for nobody's work."""
         seen, quick = "", replace(self._server, connect=min(self._server.connect, _ANSWERS))
+        stuck = set[tuple[int, str]]()
         try:
-            while True:
+            for turn in itertools.count():
                 await asyncio.sleep(_LOOK)
                 begun = time.monotonic()
                 try:
@@ -609,6 +627,8 @@ class Database:
                     self._committed += 1
                 # Last: another thread, or whoever wakes, would take what was known before for what was heard.
                 self._heard_at = begun
+                if turn % 2:
+                    stuck = await _without(eye, stuck)
         finally:
             eye.terminate()
 
@@ -856,6 +876,18 @@ async def _over(connection: asyncpg.Connection, statement: str) -> None:
         await connection.execute(statement)
     except _FAILED:
         connection.terminate()
+
+
+async def _without(eye: asyncpg.Connection, before: set[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Ends whoever is stuck (`_STUCK`), and was so before; who is now. A server that is no PostgreSQL may not
+    know of any."""
+    try:
+        now = {(row[0], row[1]) for row in await eye.fetch(_STUCK, timeout=_ANSWERS)}
+        for pid, _ in now & before:
+            await eye.fetchval("SELECT pg_terminate_backend($1)", pid, timeout=_ANSWERS)
+    except _FAILED:  # whether it is away the next look shows
+        return set()
+    return now
 
 
 async def _connect(server: Server, known_as: str = _NAME) -> asyncpg.Connection:

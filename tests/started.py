@@ -180,6 +180,26 @@ def session_of(leader: int) -> set[int]:
     return found
 
 
+def family_of(eldest: int) -> set[int]:
+    """A process and its descendants, those included who lead sessions of their own; none if it is gone."""
+    parents = dict[int, int]()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    found, more = set[int](), {eldest} & parents.keys()
+    while more:
+        found |= more
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+    return found
+
+
+def signal_family(eldest: int, number: signal.Signals) -> None:
+    """To a process and to all that it has started."""
+    for pid in family_of(eldest):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 @contextmanager
 def _watched(leader: int) -> Iterator[None]:
     try:

@@ -496,6 +496,72 @@ async def test_a_connection_on_which_nobody_answers_is_let_go_of(database):
     assert (len(set(ran)), names(database)) == (2, ["one"])
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_connection_that_is_let_go_of_between_two_statements_is_none_of_the_work_s(database, known):
+    """As by a server that is found to be away: the work runs again by another one, whether the statement that
+    it would have made next was made by that one before or not."""
+    text, runs = "SELECT 1", []
+    if known:
+        await database.read(lambda db: db.one(text))
+
+    def work(db):
+        runs.append(db.one("SELECT pg_backend_pid()")[0])
+        if len(runs) == 1:
+            db.connection.terminate()
+        return db.one(text)[0]
+
+    assert await database.read(work) == 1
+    assert len(set(runs)) == 2
+
+
+async def test_who_was_stopped_in_the_middle_of_a_statement_holds_nobody_up(
+    database, url, tmp_path, monkeypatch
+):
+    """The server ends whoever asks for nothing between two statements. Where it has parsed one, and waits for
+    the rest, it waits for ever: another node ends that, once somebody waits for its rows. Waking up it does
+    its work again."""
+    soon = postgresql._STUCK.replace(f"'{postgresql._STANDS} s'", "'10 ms'")
+    monkeypatch.setattr(postgresql, "_STUCK", soon)
+    await database.write(add("one"))
+    stopped, woken, runs = threading.Event(), threading.Event(), []
+    prepare = postgresql._Connection.prepare
+
+    async def stops(self, text):
+        found = await prepare(self, text)
+        if "stopped" in text and not stopped.is_set():
+            stopped.set()
+            await asyncio.to_thread(woken.wait, 60)
+        return found
+
+    monkeypatch.setattr(postgresql._Connection, "prepare", stops)
+
+    def work(db):
+        runs.append(db.one("SELECT pg_backend_pid()")[0])
+        db.execute("UPDATE things SET part = NULL WHERE name = 'one'")
+        return db.execute("UPDATE things SET name = 'stopped' WHERE name = 'one'")
+
+    looking = await asyncpg.connect(url)
+    other = Database(url, tmp_path / "other", [SCHEMA])
+    try:
+        stopping = asyncio.create_task(database.write(work))
+        await asyncio.to_thread(stopped.wait, 60)
+        how = "SELECT state, wait_event FROM pg_stat_activity WHERE pid = $1"
+        async with asyncio.timeout(60):
+            while tuple(await looking.fetchrow(how, runs[0])) != ("active", "ClientRead"):
+                await asyncio.sleep(0.01)
+            await looking.execute("SELECT pg_sleep(0.02)")
+            assert await looking.fetch(postgresql._STUCK) == []  # for which nobody waits
+            await other.write(lambda db: db.execute("UPDATE things SET at = 1 WHERE name = 'one'"))
+        assert await looking.fetchrow(how, runs[0]) is None
+        woken.set()
+        assert await stopping == 1
+    finally:
+        woken.set()
+        other.close()
+        await looking.close()
+    assert (len(set(runs)), names(database)) == (2, ["stopped"])
+
+
 async def test_tables_that_a_newer_node_has_changed_are_read_as_they_are(database, cluster, url):
     """A connection has its statements prepared. What they give by now is another row."""
     everything = "SELECT * FROM things"

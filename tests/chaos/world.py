@@ -35,6 +35,7 @@ from tests.chaos.schedule import Fair, dealing
 from tests.cli.processes import SEKISHO, get_plain
 from tests.datadirs import CHEAP, PASSPHRASE
 from tests.ports import free_port
+from tests.started import signal_family
 from tests.wires import CUT, DEAF, OPEN, Apart
 
 _PEOPLE = "people"
@@ -209,7 +210,7 @@ class World:
             parts.append(self.balancer)
         for part in parts:
             if part.lives():
-                _signal(part, signal.SIGCONT)
+                signal_family(part.pid, signal.SIGCONT)
             part.end()
         for cluster, _ in self.servers.values():
             cluster.swept()
@@ -260,27 +261,6 @@ async def _typed(url: str, statement: str) -> list[Any]:
         await connection.close()
 
 
-def _signal(part: Part, number: signal.Signals) -> None:
-    """To all that it has started, the servers of connections included, which have sessions of their own."""
-    for pid in _family(part.pid):
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _family(leader: int) -> set[int]:
-    """A process and its descendants."""
-    parents = dict[int, int]()
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
-    found, grown = {leader}, True
-    while grown:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
-        found |= more
-        grown = bool(more)
-    return found if leader in parents else set()
-
-
 # -- what goes wrong -------------------------------------------------------------------------------------
 
 Chance = random.Random
@@ -290,7 +270,7 @@ Act = Callable[[World, Chance], Awaitable[str]]
 async def _kill(world: World, name: str, seconds: float) -> str:
     part = world.nodes[name].part
     world.dead.add(name)
-    _signal(part, signal.SIGKILL)
+    signal_family(part.pid, signal.SIGKILL)
     part.end()
     await asyncio.sleep(seconds)
     part.start()
@@ -299,9 +279,9 @@ async def _kill(world: World, name: str, seconds: float) -> str:
 
 
 async def _freeze(world: World, name: str, seconds: float) -> str:
-    _signal(world.nodes[name].part, signal.SIGSTOP)
+    signal_family(world.nodes[name].part.pid, signal.SIGSTOP)
     await asyncio.sleep(seconds)
-    _signal(world.nodes[name].part, signal.SIGCONT)
+    signal_family(world.nodes[name].part.pid, signal.SIGCONT)
     return f"{name}, for {seconds:.1f} s"
 
 
@@ -329,7 +309,7 @@ async def kill_primary(world: World, chance: Chance) -> str:
     """The primary dies, the replica is promoted, and the other one comes back as its replica."""
     old = world.primary
     part = world.servers[old][1]
-    _signal(part, signal.SIGKILL)
+    signal_family(part.pid, signal.SIGKILL)
     part.end()
     pause = chance.uniform(0, 3)
     await asyncio.sleep(pause)
@@ -343,9 +323,9 @@ async def kill_primary(world: World, chance: Chance) -> str:
 async def freeze_primary(world: World, chance: Chance) -> str:
     """The primary stands still for a while, with all its connections."""
     part, seconds = world.servers[world.primary][1], chance.uniform(1, 6)
-    _signal(part, signal.SIGSTOP)
+    signal_family(part.pid, signal.SIGSTOP)
     await asyncio.sleep(seconds)
-    _signal(part, signal.SIGCONT)
+    signal_family(part.pid, signal.SIGCONT)
     return f"server {world.primary}, for {seconds:.1f} s"
 
 

@@ -17,8 +17,13 @@ from click.testing import CliRunner
 from ca import datadir
 from gateway.cli import main
 from gateway.serving.config import FILE_NAME, Config, toml_of
-from tests.cli.processes import process, until
+from gateway.serving.deployment import DEMO_MARKER
+from tests import databases
+from tests.cli.processes import change, process, until
 from tests.datadirs import CHEAP, PASSPHRASE, START, cheaper
+
+#: The port that people see of nodes behind a balancer.
+PUBLIC = 7443
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,18 @@ def sekisho(ready: Path, tmp_path: Path) -> Shell:
     data = tmp_path / "data"
     shutil.copytree(ready, data)
     return Shell(data)
+
+
+@pytest.fixture
+def first(sekisho: Shell, tmp_path: Path) -> Shell:
+    """A data directory whose database is on a server; its clock is moved by the tests."""
+    url = databases.url_of(tmp_path / "shared")
+    change(
+        sekisho.data / FILE_NAME,
+        {("database", "url"): json.dumps(url), ("listen", "public_port"): str(PUBLIC)},
+    )
+    (sekisho.data / DEMO_MARKER).write_text("{}")
+    return sekisho
 
 
 @pytest.fixture(scope="session")

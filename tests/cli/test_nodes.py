@@ -27,10 +27,10 @@ from enroll.client.acme import Answer
 from enroll.jst import day_of, start_of
 from enroll.mail import store as mail_store
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import CLOCK, DEMO_MARKER
+from gateway.serving.deployment import CLOCK
 from gateway.serving.standing import NODE
 from tests import databases, wires
-from tests.cli.conftest import Shell
+from tests.cli.conftest import PUBLIC, Shell
 from tests.cli.processes import change, until
 from tests.cli.test_serving import Gateway, ready
 from tests.datadirs import Letter
@@ -41,21 +41,8 @@ from tests.ports import free_port
 pytestmark = databases.NEEDED
 
 DAY = 86_400
-_PUBLIC = 7443
 _PATIENCE = 60.0
 _USER, _LOGIN = "K12345678", "Tegata2026"
-
-
-@pytest.fixture
-def first(sekisho: Shell, tmp_path: Path) -> Shell:
-    """A data directory whose database is on a server; its clock is moved by the tests."""
-    url = databases.url_of(tmp_path / "shared")
-    change(
-        sekisho.data / FILE_NAME,
-        {("database", "url"): json.dumps(url), ("listen", "public_port"): str(_PUBLIC)},
-    )
-    (sekisho.data / DEMO_MARKER).write_text("{}")
-    return sekisho
 
 
 @pytest.fixture
@@ -180,7 +167,7 @@ class _Flow:
         self,
         nodes: list[Gateway],
         path: Path,
-        public: int = _PUBLIC,
+        public: int = PUBLIC,
         ports: Iterator[int] | None = None,
     ) -> None:
         self._path, self._ca, self._public = path, nodes[0].ca.read_bytes(), public
@@ -202,10 +189,10 @@ class _Flow:
         self._sessions.append(aiohttp.ClientSession(connector=connector))
         return Visitor(self._sessions[-1], f"https://{site}.localhost:{self._public}")
 
-    async def picked_up(self, mail: Letter) -> bytes:
+    async def picked_up(self, mail: Letter, user_id: str = _USER) -> bytes:
         visitor = self._visitor("pickup")
         page = await visitor.post(
-            "/login", {"user_id": _USER, "password": mail.value("証明書発行用パスワード")}
+            "/login", {"user_id": user_id, "password": mail.value("証明書発行用パスワード")}
         )
         assert (page.status, page.path) == (200, "/menu")
         return await self._downloaded(visitor, "/certificate", mail.value("リクエストID"))
