@@ -14,6 +14,7 @@ LONGEST = (
     "tests/cli/test_inforce.py",
     "tests/enroll/test_postcards.py",
     "tests/cli/test_serving.py",
+    "tests/cli/test_frozen.py",
     "tests/cli/test_every_command.py",
     "tests/gateway/test_copying.py",
     "tests/browser/test_manual.py",
