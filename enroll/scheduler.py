@@ -161,11 +161,15 @@ def _unnoticed(db: Transaction, ra: RegistrationAuthority, today: date, again: b
     """Certificates whose notice of the day has not been queued, or never left.
 
     Most have theirs for weeks: they are looked at every half minute, so they must cost no transaction that
-    writes.
+    writes, and be left out where they are found.
     """
-    first, last = start_of(today), start_of(today) + (ra.settings.renewal_days + 1) * DAY
-    ending = store.enrollments_ending(db, first - 1, last - 1)
-    due = ((source, due_notice(source, today, ra.settings)) for source in ending)
+    day, settings = start_of(today), ra.settings
+    second, first = (day + (days + 1) * DAY - 1 for days in (settings.reminder_days, settings.renewal_days))
+    ending = [
+        *store.enrollments_unnoticed(db, "renewal_7", day - 1, second),
+        *store.enrollments_unnoticed(db, "renewal_30", second, first, "page"),
+    ]
+    due = ((source, due_notice(source, today, settings)) for source in ending)
     return [
         _Due(source, kind, user.policy_number)
         for source, kind in due

@@ -184,6 +184,25 @@ def enrollments_ending(db: Db, after: int, until: int) -> list[Enrollment]:
     return [as_enrollment(row) for row in found]
 
 
+def enrollments_unnoticed(
+    db: Db, kind: str, after: int, until: int, door: str | None = None
+) -> list[Enrollment]:
+    """Those of them, of a door's or of all, for which no letter of a kind waits or has left, by what it is
+    sent for (`enroll.mail.occasions.cause_of_notice`). Most have theirs for weeks: nothing else of these is
+    read."""
+    of_door = "" if door is None else " AND door = :door"
+    found = db.rows(
+        f"{_ENROLLMENT} WHERE state IN ('issued', 'picked_up', 'in_use')"
+        f" AND not_after_at > :after AND not_after_at <= :until{of_door}"
+        " AND NOT EXISTS (SELECT 1 FROM mails"
+        " WHERE mails.cause = CAST(:kind AS TEXT) || ':' || enrollments.serial"
+        " AND (mails.sent_at IS NOT NULL OR mails.state NOT IN ('failed', 'cancelled')))"
+        f" ORDER BY not_after_at{LOOK}",
+        {"kind": kind, "after": after, "until": until} | ({} if door is None else {"door": door}),
+    )
+    return [as_enrollment(row) for row in found]
+
+
 def enrollments_overdue(db: Db, at: int) -> list[Enrollment]:
     """Enrollments whose window has ended and that still hold a key, or are a program's that never came.
 

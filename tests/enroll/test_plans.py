@@ -68,6 +68,9 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "letters to those whom a job has added": lambda db: jobs.count_told(db, 1),
     "whether any letter has left to those whom a job has added": lambda db: jobs.any_told(db, 1),
     "whether a letter has left": lambda db: mails.any_begun(db, "K1", "1"),
+    "certificates whose notice is due": lambda db: requests.enrollments_unnoticed(
+        db, "renewal_30", 1, 2, "page"
+    ),
     "letters of a request that ends": lambda db: mails.cancel_of_request(db, "1"),
     "letters that are taken back": lambda db: mails.forget(db, "K1", "1"),
     "letters": lambda db: listings.letters(db, listings.Letters(), 500, 51),
