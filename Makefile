@@ -65,7 +65,7 @@ api-examples: setup ## made-up requests of the API, within its openapi.yaml and 
 conformance-page: setup packages ## what the suite finds on ours, pebble, Caddy, serles, as docs/conformance.md
 	@$(VENV)/bin/python -m tests.conformance.results docs/conformance.md
 
-bench: setup packages ## the README's tables, measured anew: forty minutes on two quiet cores (QUICK=1: 9 minutes; ONLY=)
+bench: setup packages ## the README's tables, measured anew: three quarters of an hour on two quiet cores (QUICK=1: 9 minutes; ONLY=)
 	@tools/bench $(VENV)/bin/python $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 soak: setup ## everything at random: nothing good fails, memory stays flat (WARMUP=900 SECONDS=600)

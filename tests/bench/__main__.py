@@ -59,9 +59,9 @@ MEASUREMENTS = (
     Measurement("operator_bench", 150, 20, "--users 1000 --certificates 5000 --import 500"),
     Measurement(
         "console_bench",
-        360,
+        700,
         60,
-        "--users 400 --organisations 60 --certificates 8000 --audit 4000 --rounds 2 --cpu 1 --import 300",
+        "--users 400 --organisations 60 --certificates 8000 --audit 4000 --rounds 2 --import 300",
     ),
     Measurement("job_bench", 220, 15, "--rows 2000 --done 200"),
     Measurement("report_bench", 150, 7, "--users 1000 --certificates 20000 --rounds 20"),

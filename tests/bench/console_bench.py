@@ -1,11 +1,12 @@
 """Every page of the console and every GET of the API after five years (`tests.bench.years`): what each costs,
 and an import of 20,000 rows from the upload to its last row, while people log in.
 
-``python -m tests.bench.console_bench [--place DIR] [--rounds N] [--cpu N] [--import ROWS] [--only WORD]
+``python -m tests.bench.console_bench [--place DIR] [--rounds N] [--import ROWS] [--only WORD] [--part K/N]
 [--users N] [--organisations N] [--certificates N] [--audit N]``: ``sekisho serve`` on one core, its visitors
-on the other. ``--place`` keeps what was made, and takes it up again. First each page is asked for without
-anybody beside (CPU of the serving process), then with two logins a second (the time that its reader waits).
-What is above 200 ms of either is named at the end.
+on the other. ``--place`` keeps what was made, and takes it up again. Each page is asked for so many times
+beside two logins a second: the time that its reader waits, and its own CPU, which the server counts
+(`counted`). What its reader waits for longer than 200 ms, in more than one of twenty times, is named at the
+end.
 
 A route without a row in `CONSOLE`, `FILES` or `API` is an error: `tests/test_measuring.py` says so as well.
 """
@@ -23,6 +24,7 @@ import socket
 import sqlite3
 import ssl
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -45,7 +47,7 @@ from gateway.sites import console
 from gateway.sites.api.reading import cursor_of
 from gateway.sites.api.table import ROUTES as API_ROUTES
 from gateway.sites.console.passkeys import Party
-from tests.bench import years
+from tests.bench import counted, years
 from tests.bench.years import DAY, Size
 from tests.cli.processes import change, pem_of, process, until
 from tests.gateway.sites.kit import Here, Page, Visitor
@@ -58,6 +60,10 @@ MOST_IMPORT = 300
 _PAUSE = 0.5
 #: Milliseconds after which a page is told of at once.
 _LONG = 2_000
+#: What is measured, whichever source tree the installed program is of.
+ROOT = Path(__file__).resolve().parents[2]
+# A server is at rest that took less than such a part of a core for so many seconds.
+_IDLE, _LOOK, _PATIENCE = 0.05, 5.0, 600
 _CORES = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 
 #: Path of a route -> addresses that are asked for, each time with other values in their brackets (`Facts`).
@@ -457,7 +463,7 @@ class Gateway:
     stand_in: StandIn
 
     def cpu(self) -> float:
-        """Seconds of CPU of the serving process alone, by the scheduler's own count."""
+        """Seconds of CPU of the whole serving process, by the scheduler's own count."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
@@ -512,10 +518,29 @@ def served(place: Path) -> Iterator[Gateway]:
     changes = {("listen", "port"): str(port), ("sites", "mailbox"): "[]", ("upstream", "addresses"): "[]"}
     changes |= {("upstream", "start"): '""', ("log", "file"): '"gate.log"'}
     change(data / FILE_NAME, changes)
-    with process("serve", "--data", str(data), "--passphrase-file", str(file), log=log) as running:
+    words = ("serve", "--data", str(data), "--passphrase-file", str(file))
+    counting = (sys.executable, "-m", counted.__name__)
+    with process(*words, log=log, before=counting, PYTHONPATH=str(ROOT)) as running:
         os.sched_setaffinity(running.pid, {_CORES[0]})
         until(lambda: _answers(port), log, running, patience=120)
-        yield Gateway(running.pid, port, data, told, stand_in)
+        gate = Gateway(running.pid, port, data, told, stand_in)
+        _settle(gate)
+        yield gate
+
+
+def _settle(gate: Gateway) -> None:
+    """Until it has caught up with the time in which nobody served: notices that are due, answers about
+    certificates, counts. What it does by itself from then on is measured along with everything."""
+    began, spent = time.monotonic(), gate.cpu()
+    last = spent
+    while True:
+        time.sleep(_LOOK)
+        now = gate.cpu()
+        if now - last < _IDLE * _LOOK:
+            print(f"settled in {time.monotonic() - began:.0f} s ({now - spent:.0f} s of CPU)", flush=True)
+            return
+        assert time.monotonic() - began < _PATIENCE, "it does not come to rest"
+        last = now
 
 
 async def _stand_in(data: Path, passphrase: str) -> StandIn:
@@ -548,7 +573,7 @@ class Took:
 
     @property
     def worst(self) -> float:
-        return max(p95(self.cpu), p95(self.wall))
+        return p95(self.wall)
 
     def row(self) -> str:
         figures = (statistics.median(self.cpu or [0]), p95(self.cpu), max(self.cpu, default=0))
@@ -565,8 +590,8 @@ def _percentile(found: Sequence[float], part: float) -> float:
     return sorted(found)[max(0, -int(-len(found) * part // 1) - 1)] if found else 0.0
 
 
-async def ask(gate: Gateway, at: Visitor, facts: Facts, took: Took, *, beside: bool) -> None:
-    """Once; ``beside``: others are there, whose work is not this page's."""
+async def ask(gate: Gateway, at: Visitor, facts: Facts, took: Took) -> None:
+    """Once."""
     path = took.address.format_map(facts)
     spent, began = gate.cpu(), time.perf_counter()
     page = await at.get(path)
@@ -575,7 +600,10 @@ async def ask(gate: Gateway, at: Visitor, facts: Facts, took: Took, *, beside: b
         print(f"  {lasted / 1_000:.1f} s ({gate.cpu() - spent:.1f} s of CPU): {path}", flush=True)
     if page.status != 200 or page.path == "/login":
         took.failed.add(f"{page.status} {page.path}: {path}")
-    took.wall.append(lasted) if beside else took.cpu.append(1_000 * (gate.cpu() - spent))
+    # A file has begun before it is counted.
+    _, said, own = page.headers.get(counted.FIELD, "").partition("dur=")
+    took.cpu.append(float(own) if said else 1_000 * (gate.cpu() - spent))
+    took.wall.append(lasted)
 
 
 async def logins(gate: Gateway, took: list[float], done: asyncio.Event, pause: float) -> None:
@@ -612,7 +640,7 @@ async def pages(gate: Gateway, given: argparse.Namespace, size: Size) -> list[To
         gate.visitor("api", service["p12"], service["p12_password"]) as system,
     ):
         # What was found in a file is its login's alone.
-        checked = await look_through(gate, desk, max(given.rows, 1))
+        checked = await look_through(gate, desk, max(given.rows, 2))
         facts = Facts(gate.data / DATABASE, size, checked)
         wanted = [
             (at, Took(address))
@@ -620,27 +648,26 @@ async def pages(gate: Gateway, given: argparse.Namespace, size: Size) -> list[To
             for addresses in table.values()
             for address in addresses
             if given.only in address
-        ]
+        ][given.part[0] - 1 :: given.part[1]]
 
-        async def round_of(count: int, *, waited: bool) -> None:
+        async def round_of(count: int) -> None:
             for _ in range(count):
                 for at, took in wanted:
-                    await ask(gate, at, facts, took, beside=waited)
+                    await ask(gate, at, facts, took)
 
-        await round_of(1, waited=False)  # what is read from the disk for the first time, and remembered
+        await round_of(1)  # what is read from the disk for the first time, and remembered
         for _, took in wanted:
             took.cpu.clear()
-        await round_of(given.cpu, waited=False)
-        entered = await beside(gate, _PAUSE, round_of(given.rounds, waited=True))
+            took.wall.clear()
+        entered = await beside(gate, _PAUSE, round_of(given.rounds))
         print(
             f"logins beside: p50 {_percentile(entered, 0.5):.0f} ms, p99 {_percentile(entered, 0.99):.0f} ms"
         )
         files = [
             Took(address) for addresses in FILES.values() for address in addresses if given.only in address
-        ]
+        ][given.part[0] - 1 :: given.part[1]]
         for took in files:
-            for waited in (False, True):
-                await ask(gate, desk, facts, took, beside=waited)
+            await ask(gate, desk, facts, took)
     print(f"\n{'CPU p50':>9}{'p95':>9}{'most':>9}{'wait p50':>9}{'p95':>9}{'most':>9}  (ms)")
     for took in sorted((took for _, took in wanted), key=lambda each: -each.worst):
         print(took.row())
@@ -654,9 +681,10 @@ async def pages(gate: Gateway, given: argparse.Namespace, size: Size) -> list[To
 
 
 async def look_through(gate: Gateway, at: Visitor, rows: int) -> str:
-    """A file of so many rows, sent and looked through: where the console shows what it found."""
+    """A file of so many rows, of which the last is refused, sent and looked through: where the console shows
+    what it found."""
     mark = time.time_ns() % 10**9  # nobody of an earlier run
-    lines = (f"{years.LARGEST},取込 {n}郎,import{mark}-{n}@example.jp" for n in range(rows))
+    lines = (f"{years.LARGEST},取込 {n}郎,import{mark}-{n}@example.jp" for n in range(rows - 1))
     content = "証券番号,氏名,メールアドレス\n" + "\n".join(lines) + "\n99999999,無い 団体,nobody@example.jp\n"
     spent, began = gate.cpu(), time.perf_counter()
     fields = {"kind": "user.import", "hold_letters": "1", "alike": "1"}
@@ -684,9 +712,10 @@ async def imported(gate: Gateway, rows: int) -> list[str]:
             (job,) = (each for each in leads if re.fullmatch(r"/(?:imports|jobs)/\d+", each))
             while True:
                 page = await desk.get(job)
-                (done,) = re.findall(r"([\d,]+) / ([\d,]+)行", page.main.text)[:1]
-                seen.append(int(done[0].replace(",", "")))
-                if seen[-1] == rows:
+                (found,) = re.findall(r"([\d,]+) / ([\d,]+)行", page.main.text)[:1]
+                done, of = (int(each.replace(",", "")) for each in found)
+                seen.append(done)
+                if done == of:
                     break
                 assert time.perf_counter() - began < 4 * MOST_IMPORT, "the import does not come to its end"
                 await asyncio.sleep(1)
@@ -714,13 +743,20 @@ async def measure(gate: Gateway, given: argparse.Namespace, size: Size) -> list[
     return missed
 
 
+def _part(typed: str) -> tuple[int, int]:
+    part, of = map(int, typed.split("/"))
+    if not 1 <= part <= of:
+        raise ValueError(typed)
+    return part, of
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--place", type=Path, help="a directory to keep it in; else it goes at the end")
     options.add_argument("--rounds", type=int, default=20, help="times that each page is waited for")
-    options.add_argument("--cpu", type=int, default=5, help="times that its CPU is counted")
     options.add_argument("--import", dest="rows", type=int, default=20_000, help="rows; 0: none")
     options.add_argument("--only", default="", help="addresses with this in them")
+    options.add_argument("--part", type=_part, default=(1, 1), help="of all addresses, such as 1/3")
     for name in ("users", "organisations", "certificates", "audit"):
         options.add_argument(f"--{name}", type=int, default=getattr(Size, name))
     given = options.parse_args()

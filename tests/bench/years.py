@@ -17,10 +17,11 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from enroll import audit
 from enroll.people.register import Person
 from enroll.people.sameness import mail_key, name_key, search_keys
 from gateway.serving.database import DATABASE
@@ -488,9 +489,11 @@ _ACTS = (
 
 def _record(conn: sqlite3.Connection, size: Size) -> None:
     acts = [act for times, *act in _ACTS for _ in range(times)]
-    (first,) = conn.execute("SELECT coalesce(max(id), 0) + 1 FROM audit").fetchone()
+    last, before = conn.execute("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1").fetchone()
 
     def lines() -> Iterator[Sequence[Any]]:
+        # Each follows the one before it, as they are written: whoever signs the record looks at that.
+        previous = before
         for n in range(size.audit):
             at = size.begin + n * YEARS * YEAR // size.audit
             action, by, about = acts[n * 7 % 20]
@@ -500,10 +503,13 @@ def _record(conn: sqlite3.Connection, size: Size) -> None:
                 "user": user_id(who), "request": request_id(certificate), "serial": serial(certificate)
             }[about]  # fmt: skip
             actor = user_id(who) if by == "user" else by
-            yield first + n, at, actor, action, subject, "", "done", "{}", "", ""
+            told = audit.said(at, actor, action, subject, {}, f"{n:032x}")
+            (line,) = audit.placed([told], last + 1 + n, previous)
+            previous = line.hash
+            yield astuple(line)
 
-    _many(conn, "audit", "id, at, actor, action, subject, why, result, detail, digest, hash", lines())
-    conn.execute("UPDATE counters SET value = ? WHERE name = 'audit'", [first + size.audit - 1])
+    _many(conn, "audit", ", ".join(each.name for each in fields(audit.Line)), lines())
+    conn.execute("UPDATE counters SET value = ? WHERE name = 'audit'", [last + size.audit])
 
 
 def main() -> None:
