@@ -189,14 +189,16 @@ def _letters(db: Transaction, asked: Asking, after: Any, limit: int) -> Part:
 
 @dataclass(frozen=True)
 class Lines:
-    """Which lines of the record. ``about``: as somebody typed it, "" for all."""
+    """Which lines of the record. ``about``, ``by``: as somebody typed it, "" for all."""
 
     acts: Acts
     about: str = ""
+    by: str = ""
 
     def acts_in(self, db: Transaction) -> Acts:
         """With everything that the record tells under what was typed."""
-        return trail.about(db, self.about, self.acts) if self.about else self.acts
+        acts = replace(self.acts, actor=trail.doer(db, self.by)) if self.by else self.acts
+        return trail.about(db, self.about, acts) if self.about else acts
 
     def seen(self, db: Transaction, actor: Actor) -> Acts:
         """As far as an actor may see them. Refusal("not_permitted")."""

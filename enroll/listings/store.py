@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -182,6 +183,8 @@ def count_audit(db: Transaction, wanted: Acts) -> int:
     return count_of(db, *_of_acts(wanted))
 
 
+# The first eight digits stand out in lists.
+_SERIAL_SHOWN = re.compile("[0-9A-Fa-f]{8,40}")
 #: How a column of a text is named where its index may find the lines, and where it may not.
 _BY_INDEX, _IN_ORDER = "{}", "({} || '')"
 
@@ -239,8 +242,13 @@ class Letters:
     before: int | None = None
 
 
+# Letters that tell a login password, and those that lead to a certificate.
+_LOGIN, _PICK_UP = (
+    "('user_id', 'password_reset')",
+    "('pickup', 'pickup_without_password', 'issue_password', 'issue_password_admin')",
+)
 #: State of letters -> what it is in the table. What is "open" failed, and whom it is to, who is not stopped,
-#: has been sent nothing since.
+#: has been sent nothing since; where it tells a password, nothing that tells another one.
 _LETTERS: Mapping[str, str] = {
     "queued": "state = 'queued'",
     "waiting": "state = 'queued' AND held_at IS NULL",
@@ -254,7 +262,9 @@ _LETTERS: Mapping[str, str] = {
     "open": "state = 'failed' AND NOT EXISTS (SELECT 1 FROM users WHERE users.user_id = mails.user_id"
     " AND users.disabled_at IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM mails AS later"
     " WHERE later.user_id = mails.user_id AND later.channel = mails.channel AND later.state = 'sent'"
-    " AND later.id > mails.id AND (mails.user_id <> '' OR later.recipient = mails.recipient))",
+    " AND later.id > mails.id AND (mails.user_id <> '' OR later.recipient = mails.recipient)"
+    f" AND (mails.kind NOT IN {_LOGIN} OR later.kind IN {_LOGIN})"
+    f" AND (mails.kind NOT IN {_PICK_UP} OR later.kind NOT IN {_LOGIN}))",
 }
 LETTER_STATES = tuple(_LETTERS)
 
@@ -455,6 +465,18 @@ class Term:
 def beyond(beginning: str) -> str:
     """What comes after every text that begins so: they are in the order of their code points."""
     return f"{beginning}\U0010ffff"
+
+
+def serials_like(db: Transaction, typed: str, limit: int) -> list[str]:
+    """Serials of the certificates that have a common name, or whose serial begins so, as lists show it."""
+    terms, values = ["subject_cn IN (:typed, :upper)"], {"typed": typed, "upper": typed.upper()}
+    if _SERIAL_SHOWN.fullmatch(typed):
+        terms.append(_begins("serial", "serial"))
+        values |= {"serial": typed.lower(), "serial_end": beyond(typed.lower())}
+    statement = (
+        f"SELECT serial FROM certificates WHERE {' OR '.join(terms)} ORDER BY serial LIMIT :limit{LOOK}"
+    )
+    return [row["serial"] for row in db.rows(statement, {**values, "limit": limit})]
 
 
 #: Group -> term -> the keys that it finds: a range of an index each, never a part of a text.

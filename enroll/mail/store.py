@@ -163,6 +163,13 @@ def history(db: Transaction, number: int) -> list[dict[str, Any]]:
     return [{**row} for row in found]
 
 
+def sent_again(db: Transaction, number: int) -> list[int]:
+    """The letters by which one was sent once more, oldest first: what their causes begin with."""
+    values = {"first": f"again:{number}:", "last": f"again:{number};"}
+    found = db.rows(f"SELECT id FROM mails WHERE cause >= :first AND cause < :last ORDER BY id{LOOK}", values)
+    return [row["id"] for row in found]
+
+
 def _tell(db: Transaction, number: int, at: int, event: str, said: str = "") -> None:
     values = {"letter": number, "at": at, "event": event, "said": said}
     db.execute(inserting("mail_history", values), values)

@@ -54,7 +54,7 @@ class Seen:
 
     application: Application
     organisation: Organisation | None
-    #: Whom it is about, where that is a user already.
+    #: Whom it is about, where that is a user already; who was added, once it was approved.
     user: User | None
     #: The first second past the day by which it is to be decided; None without a promise, or once it is.
     due_at: int | None
@@ -133,6 +133,12 @@ def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -
     return None if found is None else _seen(db, ra, actor, found, {})
 
 
+def waiting_of(db: Transaction, actor: Actor, user_id: str) -> list[Application]:
+    """A user's applications that wait for a decision, oldest first. Refusal("not_permitted")."""
+    require(actor, Act.APPLICATIONS, Verdict.READ)
+    return pages.applied(db, Applied(state="submitted", user_id=user_id), False, None, PAGE)
+
+
 def payload_of(decision: str, number: int, fields: Mapping[str, str]) -> dict[str, Any]:
     """What `asking.ask` is asked for, of a form. ``decision``: a kind of proposal."""
     if decision == "application.reject":
@@ -186,7 +192,7 @@ def _seen(
     waiting: dict[str, Sequence[Application]],
 ) -> Seen:
     waits = found.state == "submitted"
-    user = store.user(db, found.user_id) if found.kind == "reissue" else None
+    user = _whom(db, found)
     since = ra.now() - MAIL_JUST_CHANGED
     steps = dict[str, Step]()
     if waits:
@@ -200,11 +206,18 @@ def _seen(
         _doubts(db, found, waiting) if waits else (),
         waits and user is not None and operators.mail_changed(db, user.user_id, since),
         ()
-        if user is None
+        if user is None or found.kind != "reissue"
         else store.living_enrollments_of(db, user.user_id, timekeeping.surely_passed(ra, db)),
         operators.proposals_about(db, DECISIONS, str(found.id)) if waits else (),
         steps,
     )
+
+
+def _whom(db: Transaction, found: Application) -> User | None:
+    if found.kind == "reissue":
+        return store.user(db, found.user_id)
+    opened = store.enrollment(db, found.request_id) if found.request_id else None
+    return None if opened is None else store.user(db, opened.user_id)
 
 
 def _doubts(db: Transaction, found: Application, waiting: dict[str, Sequence[Application]]) -> list[Alike]:

@@ -21,7 +21,7 @@ from enroll.operators.actors import Actor, asked_again, require
 from enroll.operators.helping import may
 from enroll.operators.roles import Act, Verdict
 from enroll.ra import RegistrationAuthority
-from enroll.refusals import Refusal
+from enroll.refusals import Refusal, check_line
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import UNFINISHED, WAITING
 
@@ -81,6 +81,8 @@ class Whole:
     history: Sequence[tuple[int, str, str]]
     #: How the address of whom it is to stands now; None where that is no user's.
     address: Address | None
+    #: Numbers of those by which it was sent once more.
+    followers: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -
     body = letter.pop("shown_body")
     found = seen(db, ra, letter)
     user = found.user
-    return Whole(found, body, history(db, letter), address_of(db, user) if user is not None else None)
+    address = address_of(db, user) if user is not None else None
+    return Whole(found, body, history(db, letter), address, mail_store.sent_again(db, number))
 
 
 async def note_reading(ra: RegistrationAuthority, actor: Actor, action: str, about: str, **told: Any) -> None:
@@ -241,6 +244,30 @@ async def send_again(
             raise Refusal("conflict", field="mail", detail=_instead(letter, what))
         store.audit(db, at, by.name, "mail.retried", letter["user_id"], letter=number)
         return what
+
+    return await ra.database.write(work)
+
+
+async def returned(ra: RegistrationAuthority, actor: Actor, number: int, why: str) -> str:
+    """Records that a postcard was brought back, with what is written on it; whose it is.
+
+    Refusal: "not_permitted", "not_found", "invalid_input" without a reason, "conflict" for what is no
+    postcard that was sent.
+    """
+    why = why.strip()
+    check_line("reason", why, needed=True)
+
+    def work(db: Transaction) -> str:
+        at = ra.now()
+        by = may(db, actor, Act.CALL, at)
+        letter = mail_store.shown(db, number)
+        if letter is None:
+            raise Refusal("not_found", field="mail")
+        if letter["channel"] != "postcard" or not mail_store.mark_bounced(db, number, at, why):
+            detail = f"letter {number} is no postcard that was sent; of an email: sekisho mail bounce FILE"
+            raise Refusal("conflict", field="mail", detail=detail)
+        store.audit(db, at, by.name, "mail.bounced", letter["user_id"], letter=number, said=why)
+        return str(letter["user_id"])
 
     return await ra.database.write(work)
 

@@ -9,8 +9,13 @@ from typing import Any
 from ca.storage import Transaction
 from enroll import identifiers, listings, store
 from enroll.listings import Acts
+from enroll.listings import store as pages
+from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require_any
 from enroll.operators.roles import Act, Verdict
+
+# Of certificates that begin alike so many are asked for.
+_MOST = 50
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,20 @@ def permitted(actor: Actor, wanted: Acts) -> Acts:
 
 def about(db: Transaction, typed: str, wanted: Acts) -> Acts:
     """Narrowed to everything that the record tells under what an operator names, however it was typed: of a
-    user with all requests, certificates and applications."""
+    user with all requests, certificates and applications, of a certificate by its common name or by how its
+    serial number begins, too."""
     user_id = identifiers.typed_user_id(typed)
     if store.user(db, user_id) is not None:
         return replace(wanted, user_id=user_id)
     plain = identifiers.typed(typed)
-    return replace(wanted, subjects=[typed, plain, plain.lower(), identifiers.typed_policy_number(typed)])
+    known = [typed, plain, plain.lower(), identifiers.typed_policy_number(typed)]
+    return replace(wanted, subjects=[*known, *pages.serials_like(db, plain, _MOST)])
+
+
+def doer(db: Transaction, typed: str) -> str:
+    """How the record begins what somebody did, by what is typed: an operator's name is enough."""
+    known = operators.named(db, identifiers.typed(typed).lower())
+    return typed if known is None else f"operator:{known.name}"
 
 
 def page(db: Transaction, actor: Actor, wanted: Acts, last: int, limit: int) -> Page:

@@ -257,6 +257,22 @@ async def _bounce(deployment: Deployment, file: Given) -> Answer:
     )
 
 
+@deployment_command(_MAIL, "returned", Act.CALL, DOES)
+@click.argument("number", type=int)
+@click.option("--reason", required=True, metavar="WHY", help="What is written on it.")
+async def _returned(deployment: Deployment, number: int, reason: str) -> Answer:
+    """Record that a postcard was brought back.
+
+    NUMBER is the letter's, from `sekisho mail list --user USER_ID`.
+    """
+    user_id = await letters.returned(deployment.ra, acting(), number, reason)
+    return answer(
+        {"returned": {"mail": number, "user_id": user_id, "said": reason}},
+        f"postcard {number} to {user_id} has come back: {reason}",
+        f"Put the address right: sekisho user change {user_id} --postal-code CODE ...",
+    )
+
+
 @deployment_command(GROUPS["notify"], "run", Act.CALL, DOES)
 @click.option(
     "--date", "day", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Japan's day; default: today."

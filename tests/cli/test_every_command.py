@@ -103,6 +103,7 @@ DAY = (
     Row("mail list"),
     Row("mail show 1"),
     Row("mail bounce {bounce}", "mail.bounced"),
+    Row("mail returned 901 --reason other", "mail.bounced"),
     Row("application add 12345678 国民 n@example.jp", "application.submitted"),
     Row("application reissue KADD1 --reason mail_lost", "application.submitted"),
     Row("application list"),
@@ -307,6 +308,11 @@ def _facts(shell: Shell, place: Path) -> dict[str, str]:
             "INSERT INTO mails(id, cause, kind, channel, user_id, recipient, subject, shown_body, state,"
             " next_attempt_at, created_at, queued_at, sent_at) VALUES (900, 'left', 'renewed_by_another',"
             " 'mail', 'KOTHER', 'o@example.jp', 's', 'b', 'sent', ?, ?, ?, ?)", [queued_at] * 4,
+        )  # fmt: skip
+        db.execute(
+            "INSERT INTO mails(id, cause, kind, channel, user_id, recipient, subject, shown_body, state,"
+            " next_attempt_at, created_at, queued_at, sent_at) VALUES (901, 'card', 'user_id',"
+            " 'postcard', 'KOTHER', 'other', 's', 'b', 'sent', ?, ?, ?, ?)", [queued_at] * 4,
         )  # fmt: skip
         db.execute(
             "INSERT INTO desk_references(reference, at, site, code, detail)"

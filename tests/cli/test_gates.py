@@ -87,6 +87,7 @@ ROWS = {
     "mail list": "search looks",
     "mail release": "call does",
     "mail retry": "call does",
+    "mail returned": "call does",
     "mail show": "search looks",
     "notify run": "call does",
     "operator add": "operators asks",

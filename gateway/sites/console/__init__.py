@@ -195,6 +195,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", letters.RELEASE, letters.release, Act.CALL, Verdict.DO),
     Route("GET", letters.LETTER, letters.page, Act.SEARCH),
     Route("POST", letters.LETTER + "/again", letters.send_again, Act.CALL, Verdict.DO),
+    Route("POST", letters.LETTER + "/returned", letters.returned, Act.CALL, Verdict.DO),
     Route("GET", templating.LIST, templating.listed, Act.TEMPLATES),
     Route("GET", templating.TEMPLATE, templating.page, Act.TEMPLATES),
     # Where the language is switched, or the address opened, of the page that answered the form.

@@ -83,7 +83,7 @@ ACTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "credential.created": (("自動更新用の認証情報を発行", "Credential for programs made"), "plain"),
         "credential.withdrawn": (("自動更新用の認証情報を無効化", "Credential for programs ended"), "warn"),
         # Letters and postcards.
-        "mail.bounced": (("メールが不着", "An email came back"), "bad"),
+        "mail.bounced": (("メール・はがきが不着", "A letter came back"), "bad"),
         "mail.retried": (("メールを再送", "An email was sent again"), "plain"),
         "letters.delivered": (("メールの送信を指示", "Letters were sent by hand"), "plain"),
         "notices.queued": (("更新のご案内の作成を指示", "Renewal notices were queued by hand"), "plain"),

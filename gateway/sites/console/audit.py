@@ -69,7 +69,9 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
             request, "audit.html", visitor, status=422, typed=typed, errors=errors, found=None, query=""
         )
     found = await ra.database.read_aside(
-        lambda db: trail.page(db, visitor.actor, Lines(wanted, typed["about"]).acts_in(db), last, _PAGE)
+        lambda db: trail.page(
+            db, visitor.actor, Lines(wanted, typed["about"], typed["actor"]).acts_in(db), last, _PAGE
+        )
     )
     people = await ra.database.read(lambda db: _people(db, found.lines))
     query = urlencode({name: value for name, value in typed.items() if value})
@@ -106,7 +108,9 @@ async def verify(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 def asked(_: RegistrationAuthority, query: Mapping[str, str]) -> tuple[Lines, Mapping[str, str]]:
     """What an address asks for, and what of it narrows the record. Refusal with the field at fault."""
     typed = _typed(query)
-    return Lines(_wanted(typed), typed["about"]), {name: value for name, value in typed.items() if value}
+    return Lines(_wanted(typed), typed["about"], typed["actor"]), {
+        name: value for name, value in typed.items() if value
+    }
 
 
 def _people(db: Transaction, lines: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -132,11 +136,11 @@ def _typed(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wanted(typed: Mapping[str, str]) -> Acts:
-    """What the fields say, but for whom it is about. Refusal with the field of a day that is none."""
+    """What the fields say, but for what is looked up: whom it is about, who did it. Refusal with the field of
+    a day that is none."""
     until = typed_day(typed, "to")
     since = typed_day(typed, "from")
     return Acts(
-        actor=typed["actor"] or None,
         action=typed["act"] or None,
         since=None if since is None else start_of(since),
         before=None if until is None else start_of(until + timedelta(days=1)),

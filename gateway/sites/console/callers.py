@@ -12,7 +12,7 @@ from enroll import generations, store
 from enroll.identifiers import number_in
 from enroll.listings import Letters
 from enroll.mail import store as mail_store
-from enroll.operators import asking, helping, letters
+from enroll.operators import applied, asking, helping, letters
 from enroll.operators.asking import Proposed
 from enroll.operators.helping import Person
 from enroll.refusals import Refusal, check_line
@@ -24,6 +24,7 @@ from gateway.sites.console.finding_words import KINDS, LETTER_STATES, LETTERS, R
 from gateway.sites.console.visitors import Visitor
 from gateway.sites.service.looking import standing_of
 from gateway.sites.service.standing import Standing
+from gateway.sites.service.words import KINDS as APPLICATIONS
 from gateway.web import sessions
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import Text
@@ -63,6 +64,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
             "address": letters.address_of(db, found.user),
             "events": timeline.events(db, user_id, mine, written),
             "active": store.active_user(db, user_id) is not None,
+            "applied": applied.waiting_of(db, visitor.actor, user_id),
             "reset": asking.step_of(db, ra, visitor.actor, _RESET, {"user_id": user_id}),
         }
 
@@ -83,6 +85,8 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         held=found["held"] is not None and found["held"].record.status == "held",
         seen=seen,
         address=found["address"],
+        applied=found["applied"],
+        application_kinds=APPLICATIONS,
         requests=[(each, STATES[state_at(each, at)]) for each in found["mine"][:_REQUESTS]],
         requests_total=len(found["mine"]),
         letters=found["letters"],

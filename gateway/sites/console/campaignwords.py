@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ca.storage import Row
 from enroll import campaigns
 from enroll.campaigns import Campaign
-from enroll.jst import day_of
+from gateway.web.dates import day
 from gateway.web.words import Text
 
 #: What is counted -> what it is called.
@@ -79,12 +79,11 @@ def set_words(found: Campaign, organisation: str, issuer: str) -> Text:
     """Which certificates it is about."""
     japanese, english = list[str](), list[str]()
     if found.first_at is not None or found.until_at is not None:
-        first = "" if found.first_at is None else f"{day_of(found.first_at)}"
-        last = "" if found.until_at is None else f"{day_of(found.until_at - 1)}"
-        japanese.append(f"有効期限 {first}～{last}")
-        english.append(
-            " ".join(["end", *(["from", first] if first else []), *(["to", last] if last else [])])
-        )
+        first, last = found.first_at, None if found.until_at is None else found.until_at - 1
+        since = ("", "") if first is None else (f"{day(first, 'ja')}から", f" from {day(first, 'en')}")
+        until = ("", "") if last is None else (f"{day(last, 'ja')}まで", f" to {day(last, 'en')}")
+        japanese.append(f"有効期限 {since[0]}{until[0]}")
+        english.append(f"end{since[1]}{until[1]}")
     if found.policy_number is not None:
         japanese.append(f"{organisation}（{found.policy_number}）")
         english.append(f"of {organisation} ({found.policy_number})")

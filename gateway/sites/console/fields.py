@@ -58,7 +58,7 @@ FIELDS: Mapping[str, Text] = MappingProxyType(
         "principal": ("Windowsドメインの名前（UPN）", "Name in the Windows domain (UPN)"),
         "lineages": ("1人あたりの台数", "PCs per user"),
         "issue_password_by": ("証明書発行用パスワードの通知", "Issue password by"),
-        "postal_code": ("郵便番号（はがきの送付先）", "Postal code, of postcards"),
+        "postal_code": ("郵便番号", "Postal code"),
         "prefecture": ("都道府県", "Prefecture"),
         "city": ("市区町村", "City"),
         "street": ("町名番地", "Street"),

@@ -159,6 +159,24 @@ SAID: Mapping[str, tuple[Text, str]] = MappingProxyType(
             ("保留を解除しました。順に送信されます。", "They are let go, and leave in turn."),
             "good",
         ),
+        "returned": (
+            (
+                "返送を記録しました。住所を確認し、パスワードを新しくしてください。",
+                "It is recorded as returned. Have the address put right, and a new password made.",
+            ),
+            "good",
+        ),
+        "no_mark": (
+            (
+                "返送の理由を1行・500文字以内で入力してください。",
+                "Say what is written on it, in one line of up to 500 characters.",
+            ),
+            "problem",
+        ),
+        "not_there": (
+            ("送付済みのはがきではないため、記録できません。", "It is no postcard that was sent."),
+            "problem",
+        ),
         "suspended": (
             (
                 "利用を停止しました。この利用者の証明書では、もうログインできません。",

@@ -12,7 +12,7 @@ from aiohttp import web
 from enroll.operators import imports
 from enroll.operators.imports import MOST_ROWS, Checked
 from enroll.operators.viewing import Names
-from enroll.people.csvfile import BadFile, failures_file
+from enroll.people.csvfile import BadFile, Shape, failures_file
 from enroll.refusals import Refusal
 from gateway.sites.console import saying
 from gateway.sites.console.asking import show
@@ -45,6 +45,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         problem=_problem(state),
         kinds={name: PROPOSALS[name] for name in imports.KINDS},
         shapes={name: each.shape for name, each in imports.KINDS.items()},
+        written={name: _written(each.shape) for name, each in imports.KINDS.items()},
         most_rows=f"{MOST_ROWS:,}",
         most_size=f"{uploads.LARGEST // 1024 // 1024} MB",
     )
@@ -145,6 +146,22 @@ async def _kept(request: web.Request, visitor: Visitor) -> Checked | None:
 
 def _gone(request: web.Request) -> web.Response:
     return tell(request, NEW, {"why": "gone", "values": {}})
+
+
+def _written(shape: Shape) -> list[tuple[Text, Text]]:
+    """What may stand in a column where there is something to choose; first what an empty cell means."""
+    found = list[tuple[Text, Text]]()
+    for name, words in shape.values.items():
+        codes = list(dict.fromkeys(words.values()))
+        # As people write it: what is compared in small letters only is left out.
+        japanese = [
+            word for code in codes for word in words if words[word] == code and word and word[-1] != ")"
+        ]
+        if codes:
+            found.append(
+                ((shape.columns[name][1], shape.columns[name][0]), ("・".join(japanese), ", ".join(codes)))
+            )
+    return found
 
 
 def _problem(state: Mapping[str, Any]) -> Text | None:

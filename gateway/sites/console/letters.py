@@ -126,6 +126,19 @@ async def send_again(request: web.Request, visitor: Visitor) -> web.StreamRespon
     return see_other(f"{here}?done=again")
 
 
+async def returned(request: web.Request, visitor: Visitor) -> web.StreamResponse:
+    """This postcard was brought back: with what is written on it."""
+    number, fields = int(request.match_info["number"]), await form(request)
+    here = f"{LIST}/{number}"
+    try:
+        await letters.returned(request.app[GATE].ra, visitor.actor, number, fields.get("reason", ""))
+    except Refusal as refusal:
+        if refusal.code not in ("invalid_input", "conflict"):
+            raise
+        return tell(request, here, {"said": "no_mark" if refusal.code == "invalid_input" else "not_there"})
+    return see_other(f"{here}?done=returned")
+
+
 async def send_many(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """What was ticked in the list, each by itself: what is refused for one is done for the others."""
     ra, fields = request.app[GATE].ra, await form(request)

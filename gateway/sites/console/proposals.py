@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ca.storage import Transaction
 from enroll.identifiers import number_in
+from enroll.jobs.kinds import KINDS as JOBS
 from enroll.operators import asking, viewing
 from enroll.operators.asking import may_decide, state_at
 from enroll.operators.kinds import KINDS
@@ -47,7 +48,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         "proposals.html",
         visitor,
         found=[(each, state_at(each, at), each.number in decides) for each in page],
-        subject=lambda each: saying.subject(each.kind, each.subject, names),
+        subject=lambda each: saying.subject(each.kind, each.subject, names, each.before),
         lead=lambda each: saying.lead(each.kind, each.subject, names) if visitor.may("search") else "",
         who=lambda told: saying.who(told, names),
         further=page[-1].number if len(found) > _PAGE else None,
@@ -72,7 +73,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         "proposal.html",
         visitor,
         found=found,
-        subject=saying.subject(found.kind, found.subject, names),
+        subject=saying.subject(found.kind, found.subject, names, found.before),
         lead=saying.lead(found.kind, found.subject, names) if visitor.may("search") else "",
         different=different,
         same=same,
@@ -81,6 +82,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         decides=decides,
         own=found.proposer == visitor.actor.identity,
         deciders=roles_with(KINDS[found.kind].act, deciding=True),
+        job=found.kind in JOBS,
         error=told(request).get("error", ""),
         done=request.query.get("done", ""),
         kinds=PROPOSALS,
@@ -126,7 +128,7 @@ async def _called(request: web.Request, found: Proposal, verb_ja: str, verb_en: 
     """What is decided, for the page that asks for the passkey."""
     names = await request.app[GATE].ra.database.read(lambda db: viewing.names_in(db, _facts(found)))
     ja, en = PROPOSALS[found.kind]
-    about_ja, about_en = saying.subject(found.kind, found.subject, names)
+    about_ja, about_en = saying.subject(found.kind, found.subject, names, found.before)
     return (f"{verb_ja}：{ja} {about_ja}", f"{verb_en}: {en}, {about_en}")
 
 

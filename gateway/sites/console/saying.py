@@ -55,7 +55,7 @@ def lines(
     """What would be different, and what is known besides and stays as it is."""
     now, then = _standing(kind, before), _wanted(kind, payload)
     different, same = list[Line](), list[Line]()
-    for field in _order({**now, **then}):
+    for field in _order(kind, {**now, **then}):
         label = _called(kind, field)
         stands = words_of(kind, field, now[field], names) if field in now else NONE
         if field in then and (field not in now or now[field] != then[field]):
@@ -103,8 +103,9 @@ def words_of(kind: str, field: str, value: Any, names: Names) -> Text:
     return (str(value), str(value))
 
 
-def subject(kind: str, subject: str, names: Names) -> Text:
-    """What a proposal is about, by name where it is somebody or an organisation."""
+def subject(kind: str, subject: str, names: Names, before: Mapping[str, Any] = MappingProxyType({})) -> Text:
+    """What a proposal is about, by name where it is somebody or an organisation. ``before``: what stood,
+    which knows whom an application is about."""
     if kind.endswith(".import"):
         file, _, rows = subject.rpartition(": ")
         count = rows.partition(" ")[0]
@@ -129,7 +130,13 @@ def subject(kind: str, subject: str, names: Names) -> Text:
         count = letters.partition(" ")[0]
         return (f"キャンペーン{number}" + (f"（{count}通）" if count else ""), subject)
     if kind.startswith("application."):
-        return (f"申請 {subject}", f"application {subject}")
+        found = before.get("application", {})
+        whom = _user(found.get("user_id", ""), names) if found.get("kind") == "reissue" else NONE
+        if name := found.get("person", {}).get("name", ""):
+            whom = (name, name)
+        if whom == NONE:
+            return (f"申請 {subject}", f"application {subject}")
+        return (f"申請 {subject}（{whom[0]}）", f"application {subject}, {whom[1]}")
     if kind.startswith("organisation."):
         return _organisation(subject, names)
     if kind.startswith("operator."):
@@ -148,6 +155,8 @@ def lead(kind: str, subject: str, names: Names) -> str:
     """The page of whom or what a proposal is about; "" where there is none."""
     if kind.startswith("organisation."):
         return f"/organisations/{subject}" if subject in names.organisations else ""
+    if kind.startswith("application."):
+        return f"/applications/{subject}"
     scope = SCOPES.get(kind) or kind.partition(".")[0]
     return f"/users/{subject}" if scope in ("user", "credential") and subject in names.users else ""
 
@@ -207,10 +216,11 @@ def _wanted(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _order(facts: Mapping[str, Any]) -> Iterator[str]:
+def _order(kind: str, facts: Mapping[str, Any]) -> Iterator[str]:
     """As the table of fields has them; what it does not know comes last."""
-    places = {field.rpartition(".")[2]: place for place, field in enumerate(FIELDS)}
-    yield from sorted(facts, key=lambda field: places.get(field, len(places)))
+    places = {field: place for place, field in enumerate(FIELDS)}
+    scope = _scope(kind)
+    yield from sorted(facts, key=lambda field: places.get(f"{scope}.{field}", places.get(field, len(places))))
 
 
 def _named(name: str, known_as: str) -> Text:

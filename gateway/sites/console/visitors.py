@@ -154,8 +154,14 @@ async def confirmed(
         fields=typed(fields),
         error=error,
         action=request.path,
+        back=_before(request.path),
         **form_of,
     )
+
+
+def _before(path: str) -> str:
+    """The page whose form was sent: what is done to something has a name below it."""
+    return "/me" if path.startswith("/me/") else path.rpartition("/")[0]
 
 
 def _mark(fields: Mapping[str, str]) -> str:

@@ -460,7 +460,7 @@ async def test_the_first_are_added_by_who_has_the_machine_and_then_it_takes_two(
         assert (await refused(asking.approve(ra, acting(ra, "ito"), number))).field == "proposal"
         done = await asking.approve(ra, acting(ra, "sato"), number)
         assert "code" not in str(done.result) + str(operators.proposal(look(ra.database), number))
-        sent = (await letter_of(ra, "operator_code")).value("登録コード")
+        sent = (await letter_of(ra, "operator_code")).value("登録用コード")
 
         by = codes.attempt("192.0.2.1")
 

@@ -107,10 +107,17 @@ class Person:
 
     async def confirm(self, page: Page) -> Page:
         """Uses the passkey on the page that asks for it in the middle of something."""
+        (back,) = [each.attributes["href"] for each in page.main.all("a") if each.text == "実行せずに戻る"]
+        assert any(_leads_to(each.path, back) for each in ROUTES if each.method == "GET"), back
         form = page.main.one("form", data_passkey="get")
         typed = {each.attributes["name"]: each.attributes["value"] for each in form.all("input")}
         typed |= {"answer": self.signed(options_of(page))}
         return await self.at.post(form.attributes["action"], typed)
+
+
+def _leads_to(pattern: str, path: str) -> bool:
+    """Whether a path is one of a route's, in whose pattern a name has an expression of its own."""
+    return re.fullmatch(re.sub(r"\{\w+:(([^{}]|\{[0-9,]+\})+)\}", r"(?:\1)", pattern), path) is not None
 
 
 def options_of(page: Page) -> Mapping[str, Any]:
@@ -359,7 +366,7 @@ async def test_two_first_operators_and_a_third(office: Office) -> None:
     path = f"{proposed.path}/approve"
     assert "承認しました" in (await sato.confirm(await sato.at.post(path))).main.text
     mail = await letter_of(ra, "operator_code")
-    suzuki = await enters("suzuki", mail.value("登録コード"))
+    suzuki = await enters("suzuki", mail.value("登録用コード"))
     assert await visited(suzuki, "/operators") == 403
     assert await visited(suzuki) == 200
 
@@ -388,7 +395,12 @@ async def test_a_code_and_an_end_are_proposed_at_the_page_of_an_operator(office:
     assert there is not None
     with_mail = replace(there, mail="desk@example.jp")
     assert await ra.database.write(lambda db: operators.change(db, there, with_mail))
-    for each, status in (("code", 200), ("end", 404)):
+    # Roles are others than those of today, and some.
+    for chosen in ({}, {"role-desk": "1"}):
+        page = await officer.at.post("/operators/desk", typed | {"what": "roles"} | chosen)
+        assert "現在と違うように" in page.main.one("div", role="alert").text
+    for each, status in (("code", 200), ("roles", 200), ("end", 404)):
+        typed["role-auditor"] = "1"
         page = await officer.at.post("/operators/desk", typed | {"what": each})
         assert "起案しました" in page.main.text
         again = await officer.at.post("/operators/desk", typed | {"what": each})
@@ -397,6 +409,7 @@ async def test_a_code_and_an_end_are_proposed_at_the_page_of_an_operator(office:
         assert "承認しました" in approved.main.text
         page = await officer.at.get("/operators/desk")
         assert (page.status, "コード発行中" in page.main.text) == (status, status == 200)
+        assert each != "roles" or dict(page.main.table())["役割"] == "監査担当"
     assert (await letter_of(ra, "operator_code")).name
     assert (await officer.at.post("/operators/desk", typed)).status == 404
 
@@ -685,6 +698,7 @@ MAY_SEND = {
     "/letters/bulk": {Role.DESK, Role.REGISTRAR},
     "/letters/release": {Role.DESK, Role.REGISTRAR},
     "/letters/{number:[0-9]{1,15}}/again": {Role.DESK, Role.REGISTRAR},
+    "/letters/{number:[0-9]{1,15}}/returned": {Role.DESK, Role.REGISTRAR},
     "/jobs/{number:[0-9]{1,12}}/cancel": EVERYBODY,
     "/jobs/{number:[0-9]{1,12}}/resume": EVERYBODY,
     "/imports/new": {Role.REGISTRAR},

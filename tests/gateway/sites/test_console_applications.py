@@ -197,6 +197,11 @@ async def test_a_registrar_proposes_and_an_approver_decides(office: Office) -> N
     done = await registrar.at.post(f"/applications/{one}/approve", {"step": "propose"})
     assert done.path.startswith("/proposals/")
     assert "起案しました" in done.main.text
+    # Whom it is about is said there, by its name, and it leads back to what was applied for.
+    name = state_of(office, one).person["name"]
+    assert name in done.h1
+    assert f"/applications/{one}" in [each.attributes["href"] for each in done.main.all("a")]
+    assert name in (await approver.at.get("/proposals")).main.text
     assert state_of(office, one).state == "submitted"
     assert (await registrar.at.post(f"/applications/{two}/approve", {"step": "do"})).status == 403
     asked = await approver.at.post(f"/applications/{two}/approve", {"step": "do", "department": "経理部"})
@@ -211,6 +216,7 @@ async def test_a_registrar_proposes_and_an_approver_decides(office: Office) -> N
     made = store.user(look(office.served.ra.database), opened.user_id)
     assert made is not None
     assert made.department == "経理部"
+    assert f"/users/{made.user_id}" in [each.attributes["href"] for each in done.main.all("a")]
     assert (await approver.at.post(f"/applications/{two}/approve", {"step": "do"})).status == 409
     page = await approver.at.post(
         f"/applications/{three}/reject", {"step": "do", "rejection": "", "note": "x"}
@@ -412,13 +418,15 @@ async def test_the_desk_takes_in(office: Office) -> None:  # noqa: F811
     mark = page.main.one("input", type="checkbox").attributes["value"]
     # Where postcards go: as elsewhere all of it or nothing, in the form in which it is printed.
     page = await desk.at.post("/applications/new", {**fields, "postal_code": "100", "alike": mark})
-    assert "7桁の数字" in page.error("郵便番号（はがきの送付先）（任意）")
+    assert "7桁の数字" in page.error("郵便番号")
     assert "選択してください" in page.error("都道府県")
-    assert page.field("郵便番号（はがきの送付先）（任意）").attributes["value"] == "100"
+    assert page.field("郵便番号").attributes["value"] == "100"
     where = {"postal_code": "１００8916", "prefecture": "東京都", "city": "千代田区", "street": "霞が関1-2-2"}
     done = await desk.at.post("/applications/new", {**fields, **where, "alike": mark})
     assert "申請を受け付けました" in done.main.text
-    assert ["郵便番号（はがきの送付先）", "－", "100-8916"] in done.main.table(2)
+    told = [row[0] for row in done.main.table(2)]
+    assert ["郵便番号", "－", "100-8916"] in done.main.table(2)
+    assert told.index("氏名") < told.index("メールアドレス") < told.index("郵便番号")
     taken = state_of(office, int(done.path.rpartition("/")[2])).person
     assert {name: taken[name] for name in where} == {**where, "postal_code": "100-8916"}
     with pytest.raises(Refusal, match="may not do that"):

@@ -79,6 +79,19 @@ async def test_the_record_is_searched_and_carried_away(signed: tuple[Office, lis
         numbers += [int(row[0]) for row in page.main.table()[1:]]
     assert (len(numbers), numbers) == (120, sorted(set(numbers), reverse=True))
     assert "全30件" in (await auditor.at.get("/audit?about=K3&actor=operator:ann")).main.text
+    # An operator is found by the name alone, which is what lists show, and so is a certificate.
+    await office.admit("ann", Role.REGISTRAR)
+    for typed in ("ann", "ANN", "operator:ann/"):
+        assert "全30件" in (await auditor.at.get(f"/audit?about=K3&actor={typed}")).main.text, typed
+    assert "該当する記録はありません" in (await auditor.at.get("/audit?about=K3&actor=bob")).main.text
+    listed = (await auditor.at.get("/audit.csv?about=K3&actor=ann")).body.decode("utf-8-sig")
+    assert "#以上,30" in listed
+    issued = look(ra.database).rows("SELECT serial FROM certificates ORDER BY number LIMIT 1", {})
+    serial = issued[0]["serial"]
+    lines = {(await auditor.at.get(f"/audit?about={typed}")).main.text.partition("件")[0]
+             for typed in (serial, serial[:8].upper(), serial[:8])}  # fmt: skip
+    assert len(lines) == 1
+    assert "全0" not in lines.pop()
     assert (
         "該当する記録はありません"
         in (await auditor.at.get("/audit?act=user.changed&to=2001-01-01")).main.text
@@ -104,7 +117,7 @@ async def test_the_record_is_searched_and_carried_away(signed: tuple[Office, lis
         asdict(each) for each in store.audit_lines(look(ra.database), 0, len(lines))
     ]
     assert json.loads(end)["end"]["rows"] == len(lines)
-    trail = store.audit_page(look(ra.database), "audit", 10)
+    trail = store.audit_page(look(ra.database), "audit", 4)
     assert [(each["action"], each["detail"]["rows"]) for each in trail] == [
         ("export.ended", len(lines)), ("export.begun", len(lines)), ("export.ended", 120),
         ("export.begun", 120),

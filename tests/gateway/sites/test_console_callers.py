@@ -254,6 +254,15 @@ async def test_a_note_and_a_suspension(office: Office) -> None:
     page = await desk.at.post(f"{PATH}/suspend", {"reason": "PCを電車に置き忘れた"})
     assert page.main.table(1)[0][1].startswith("証明書を利用停止中")
     assert "利用を停止しました" in page.main.one("div", role="status").text
+    # The person waits for a certificate that nobody has applied for: the desk is told, until somebody has.
+    assert "受け付けていません" in dict(page.main.table(1))["再発行の申請"]
+    taken = await desk.at.post(
+        "/applications/new", {"kind": "reissue", "whose": USER, "reason": "lost_or_stolen"}
+    )
+    number = taken.path.rpartition("/")[2]
+    page = await desk.at.get(PATH)
+    facts = dict(page.main.table(1))
+    assert ("再発行の申請" in facts, number in facts["決定待ちの申請"]) == (False, True)
     assert "PCを電車に置き忘れた" in said(page)
     assert (
         rows(

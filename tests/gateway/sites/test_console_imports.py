@@ -43,6 +43,10 @@ async def test_a_file_on_its_way(office: Office, encoding: str) -> None:  # noqa
     """O11: looked through nothing is recorded, each refused row says why and comes back as the same CSV;
     with a reason it is a proposal, approved a job, and its rows are users: the file was sent once."""
     registrar, served = await _registrar(office), office.served
+    # What may stand in a column is said, with what an empty cell means, and is what the file is read by.
+    asked = (await registrar.at.get("/imports/new")).main.text
+    assert "権限：一般・利用者・管理者（空欄は最初のもの）" in asked
+    assert ("通知方法：メール・はがき" in asked, "言語：日本語・英語" in asked) == (True, True)
     approver = await office.admit("approver", Role.APPROVER)
     seen = await _send(registrar, _ROWS.encode(encoding), hold_letters="1")
     assert (seen.status, seen.h1) == (200, "取込の確認：people.csv")

@@ -235,12 +235,19 @@ async def test_again_to_the_present_address(office: Office) -> None:
     await changes.change_user(ra, USER, {"mail": "right@example.jp"}, actor="test")
     desk, auditor = await office.admit("desk", Role.DESK), await office.admit("auditor", Role.AUDITOR)
     assert "再送する" not in (await auditor.at.get(f"/letters/{number}")).buttons()
+    assert (
+        "登録中のアドレス（right@example.jp）へもう一度"
+        in (await desk.at.get(f"/letters/{number}")).main.text
+    )
     assert (await auditor.at.post(f"/letters/{number}/again")).status == 403
     page = await desk.at.post(f"/letters/{number}/again")
     assert "送信待ちに入れました" in page.main.one("div", role="status").text
     again = mail_store.shown(look(ra.database), newest(ra))
     assert again is not None
     assert (again["recipient"], again["kind"]) == ("right@example.jp", "renewal_30")
+    assert dict(page.main.table())["再送したもの"] == str(newest(ra))
+    assert f"/letters/{newest(ra)}" in [each.attributes["href"] for each in page.main.all("a")]
+    assert "再送したもの" not in dict((await desk.at.get(f"/letters/{newest(ra)}")).main.table())
     page = await desk.at.post(f"/letters/{number}/again")
     assert "再送できません" in page.main.one("div", role="alert").text
 

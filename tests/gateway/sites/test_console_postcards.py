@@ -83,6 +83,20 @@ async def test_a_batch_at_the_console(office: Office) -> None:
     assert actions(office, "1") == [
         "postcards.printed", "postcards.reprinted", "postcards.fetched", "postcards.made",
     ]  # fmt: skip
+    # One of them is brought back: it has not arrived, and says so wherever it stands.
+    (leads,) = [each.attributes["href"] for each in done.main.all("a")
+                if each.attributes["href"].startswith("/letters/")][:1]  # fmt: skip
+    assert "返送を記録する" in (await registrar.at.get(leads)).main.text
+    wrong = await registrar.at.post(f"{leads}/returned", {"reason": " "})
+    assert "返送の理由を1行" in wrong.main.one("div", role="alert").text
+    back = await registrar.at.post(f"{leads}/returned", {"reason": "宛所に尋ねあたりません"})
+    facts = dict(back.main.table())
+    assert (facts["状態"], facts["理由（相手の返答）"]) == ("不着（返送）", "宛所に尋ねあたりません")
+    assert "ログインパスワードの再設定が必要" in back.main.text
+    twice = await registrar.at.post(f"{leads}/returned", {"reason": "宛所に尋ねあたりません"})
+    assert "送付済みのはがきではない" in twice.main.one("div", role="alert").text
+    assert "1–1 / 1件" in (await registrar.at.get("/letters?state=open")).main.text
+    assert [row[3] for row in (await registrar.at.get("/postcards/1")).main.table(1)[1:]].count("返送") == 1
     over = await registrar.at.post("/postcards/1/cancel", {"reason": "x"})
     assert "バッチの状態が変わっています" in over.main.text
     pages = [page, done, over, await registrar.at.get("/postcards?state=all"), await registrar.at.get("/")]
