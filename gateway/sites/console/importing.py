@@ -151,16 +151,10 @@ def _gone(request: web.Request) -> web.Response:
 def _written(shape: Shape) -> list[tuple[Text, Text]]:
     """What may stand in a column where there is something to choose; first what an empty cell means."""
     found = list[tuple[Text, Text]]()
-    for name, words in shape.values.items():
-        codes = list(dict.fromkeys(words.values()))
-        # As people write it: what is compared in small letters only is left out.
-        japanese = [
-            word for code in codes for word in words if words[word] == code and word and word[-1] != ")"
-        ]
-        if codes:
-            found.append(
-                ((shape.columns[name][1], shape.columns[name][0]), ("・".join(japanese), ", ".join(codes)))
-            )
+    for name in _CHOSEN:
+        if codes := list(dict.fromkeys(shape.values.get(name, {}).values())):
+            japanese = "・".join(_said(name, code)[0] for code in codes)
+            found.append(((shape.columns[name][1], shape.columns[name][0]), (japanese, ", ".join(codes))))
     return found
 
 

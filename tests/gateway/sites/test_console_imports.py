@@ -9,9 +9,11 @@ import zipfile
 import pytest
 
 from enroll import store
+from enroll.characters import folded
 from enroll.jobs import running
 from enroll.operators.roles import Role
-from enroll.people import register
+from enroll.people import csvfile, register
+from gateway.sites.console import importing
 from gateway.web import undecided, uploads
 from tests.gateway.sites.kit import Page, Served
 from tests.gateway.sites.test_console import Office, Person, office, visited  # noqa: F401  a fixture
@@ -45,8 +47,14 @@ async def test_a_file_on_its_way(office: Office, encoding: str) -> None:  # noqa
     registrar, served = await _registrar(office), office.served
     # What may stand in a column is said, with what an empty cell means, and is what the file is read by.
     asked = (await registrar.at.get("/imports/new")).main.text
-    assert "権限：一般・利用者・管理者（空欄は最初のもの）" in asked
-    assert ("通知方法：メール・はがき" in asked, "言語：日本語・英語" in asked) == (True, True)
+    assert "権限：利用者・管理者（空欄は最初のもの）" in asked
+    for shape in (csvfile.USERS, csvfile.ORGANISATIONS):
+        for (heading, _), (words, _) in importing._written(shape):
+            assert f"{heading}：{words}" in asked
+            (column,) = [name for name, called in shape.columns.items() if heading in called]
+            read = [shape.values[column][folded(each).strip().lower()] for each in words.split("・")]
+            assert sorted(read) == sorted(set(shape.values[column].values()))
+            assert read[0] == shape.values[column][""]
     approver = await office.admit("approver", Role.APPROVER)
     seen = await _send(registrar, _ROWS.encode(encoding), hold_letters="1")
     assert (seen.status, seen.h1) == (200, "取込の確認：people.csv")

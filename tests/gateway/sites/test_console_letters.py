@@ -19,7 +19,7 @@ from enroll.mail.writing import MASK, TEMPLATES
 from enroll.operators import actors, letters
 from enroll.operators.actors import By
 from enroll.operators.roles import Role
-from enroll.people import changes, register
+from enroll.people import applications, changes, register
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.scheduler import notify
@@ -134,6 +134,30 @@ async def test_what_failed_is_open_until_something_arrives(office: Office) -> No
     assert letters.count(look(ra.database), actor, wanted) == 2
     await register.disable_user(ra, USER, actor="test")
     assert letters.count(look(ra.database), actor, wanted) == 0
+
+
+async def test_a_password_that_did_not_arrive_is_open_until_another_one_has(office: Office) -> None:
+    """Of both letters to somebody new each waits for one of its own kind: a pick-up email brings no login
+    password, and the other way round."""
+    ra = office.served.ra
+    await admit(ra)
+    await delivered(ra)
+    desk = await office.admit("desk", Role.DESK)
+    actor = actors.of_operator(look(ra.database), desk.operator.number, By.CONSOLE)
+
+    def open_kinds() -> set[str]:
+        rows = letters.listed(look(ra.database), ra, actor, Letters(state="open")).rows
+        return {row.letter["kind"] for row in rows}
+
+    for each in mail_store.listed(look(ra.database), USER, 9):
+        await came_back(ra, each["id"])
+    assert open_kinds() == {"pickup", "user_id"}
+    await applications.reissue(ra, USER, "mail_lost", actor="test")
+    await delivered(ra)
+    assert open_kinds() == {"user_id"}
+    await changes.reset_password(ra, USER, actor="test")
+    await delivered(ra)
+    assert open_kinds() == set()
 
 
 async def test_pages_of_the_list(office: Office) -> None:
