@@ -118,6 +118,8 @@ class Serving:
     unfit: bool = False
     #: How reloads ended: done, refused for the operator to mend, failed by a fault of ours.
     reloads: Counter[str] = field(default_factory=lambda: Counter(done=0, refused=0, failed=0))
+    #: Set when this process begins to end.
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
     #: Why the last report could not be written.
     unreported: str | None = None
     #: Why this process does not believe its clock; None: it does.

@@ -214,7 +214,7 @@ async def run(
     port = await _open(now, socks)
     await now.plain.start(plain or _plain(deployment.config))
     ra.keys.refill()
-    running = tasks.begin(now, seen)
+    running, leading = tasks.begin(now, seen), asyncio.create_task(tasks.lead(now))
     # What exists now lives as long as the process; the collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -234,11 +234,14 @@ async def run(
         if not slot.shared:
             notify("STOPPING=1")
     finally:
+        now.ending.set()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await now.plain.stop()
         await now.listener.stop()
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
         if now.deployment.ra.keys is not ra.keys:
             await now.deployment.ra.keys.close()
     if now.unfit:

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ca.store
@@ -55,6 +54,8 @@ _ANSWERS = 0.5
 _LISTS = 1.0
 # Between two reports of a worker, and between two tries to take over from the one that leads.
 _REPORT = 1.0
+# The same while all of them end, one after the other.
+_ENDING = 0.05
 # Between two looks whether an issuing CA is over: years pass until one is.
 _GENERATIONS = 3_600.0
 # Between two looks whether our own certificate or the keys of assertions are due: a comparison.
@@ -80,10 +81,9 @@ _CLOCK = 1.0
 
 
 def begin(now: Serving, seen: int) -> list[asyncio.Task[None]]:
-    """Those of every process, and those of the one that leads once it does. ``seen``: the last change of
-    which no connection here has to be told (`last_change`)."""
+    """Those of every process. ``seen``: the last change of which no connection here has to be told
+    (`last_change`)."""
     every = (
-        _lead(now),
         _push_revocations(now, seen),
         _report(now),
         _renew(now),
@@ -100,25 +100,42 @@ def last_change(db: Transaction) -> int:
     return max([ca.store.last_change(db), *(row.change_number for row in rows(db).values())])
 
 
-async def _lead(now: Serving) -> None:
+async def lead(now: Serving) -> None:
     """Looks after time, mail and the internal port, in one process only: the one that has the lock.
 
-    When it dies the kernel lets go of the lock, and another process takes it within a second.
+    When it dies the kernel lets go of the lock, and another process takes it within a second. Once it is
+    ending the port is all that is left to it, until it is cancelled: a balancer that hears nothing there cuts
+    the connections on which something is still being answered.
     """
-    directory, database = now.slot.directory, now.deployment.ra.database
-    lock = await _lead_of(directory) if directory is not None else None
+    lock = await _lead_of(now)
     trouble = list[str]()
     try:
         await _all_of(
-            _lead_all(now) if database.shared else _alone(now),
+            _until_ending(
+                now,
+                _lead_all(now) if now.deployment.ra.database.shared else _alone(now),
+                _tell_of_ends(now),
+                _repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble)),
+                _repeat("backups", _BACKUPS, lambda: _tell_of_backups(now)),
+            ),
             _tell_inside(now),
-            _tell_of_ends(now),
-            _repeat("journal copy", _COPY, lambda: _copy_journal(now, trouble)),
-            _repeat("backups", _BACKUPS, lambda: _tell_of_backups(now)),
         )
     finally:
         if lock is not None:
             lock.close()
+
+
+async def _until_ending(now: Serving, *works: Coroutine[Any, Any, None]) -> None:
+    """Works that end when the process begins to."""
+    working, ending = asyncio.ensure_future(_all_of(*works)), asyncio.ensure_future(now.ending.wait())
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for each in (working, ending):
+            each.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
 
 
 async def _lead_all(now: Serving) -> None:
@@ -177,14 +194,21 @@ async def _all_of(*works: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _lead_of(directory: Path) -> rundir.Lock:
-    """The lead, once nobody else has it."""
-    while True:
+async def _lead_of(now: Serving) -> rundir.Lock | None:
+    """The lead, once nobody else has it; None where there is nobody else."""
+    directory = now.slot.directory
+    while directory is not None:
         with suppress(OSError):  # no descriptor left: whoever looks for that says so
             lock = rundir.take_lead(directory)
             if lock is not None:
                 return lock
-        await asyncio.sleep(_REPORT)  # the kernel wakes nobody when a lock is let go
+        # The kernel wakes nobody when a lock is let go.
+        if now.ending.is_set():
+            await asyncio.sleep(_ENDING)
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(now.ending.wait(), _REPORT)
+    return None
 
 
 async def _tell_inside(now: Serving) -> None:
