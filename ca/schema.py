@@ -149,7 +149,8 @@ _CA_WARNINGS = """
     )
 """
 # The last line of each node's journal that this database has seen (ca.journal): an older copy of it is known
-# by that. A database that is a file has one node, whose name is ''.
+# by that. A database that is a file has one node, whose name is ''. behind: 1 once a node has found its own
+# journal to tell of more, or when another one has found that of its own: this one's is to be compared, too.
 _JOURNALS = """
     CREATE TABLE journal_marks (
         node TEXT PRIMARY KEY,

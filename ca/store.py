@@ -452,7 +452,7 @@ def name_node(db: Transaction, node: str, name: str) -> None:
 
 def is_compared(db: Transaction, node: str) -> None:
     """A node's journal and this database fit each other."""
-    db.execute("UPDATE journal_marks SET behind = 0 WHERE node = :node AND behind = 1", {"node": node})
+    db.execute("UPDATE journal_marks SET behind = 0 WHERE node = :node AND behind <> 0", {"node": node})
 
 
 def is_behind(db: Transaction, node: str) -> None:
@@ -460,9 +460,16 @@ def is_behind(db: Transaction, node: str) -> None:
     db.execute("UPDATE journal_marks SET behind = 1 WHERE node = :node AND behind = 0", {"node": node})
 
 
-def were_put_back(db: Transaction, node: str) -> None:
+def were_put_back(db: Transaction, node: str, at: int) -> None:
     """What one node has found: this database is an older copy. Every other has to compare its journal."""
-    db.execute("UPDATE journal_marks SET behind = 1 WHERE node <> :node", {"node": node})
+    db.execute("UPDATE journal_marks SET behind = :at WHERE node <> :node", {"node": node, "at": at})
+
+
+def told_to_compare(db: Transaction, node: str) -> int:
+    """When another node has found so (epoch seconds), and nobody has compared this one's journal since; else
+    0, or 1, where this one has found it itself."""
+    row = db.one("SELECT behind FROM journal_marks WHERE node = :node", {"node": node})
+    return 0 if row is None else int(row[0])
 
 
 def drop_node(db: Transaction, node: str) -> int:

@@ -37,8 +37,8 @@ from tests.started import started
 
 T = TypeVar("T")
 
-_PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-NEEDED = pytest.mark.skipif(not _PROGRAMS, reason="PostgreSQL is not installed: apt install postgresql")
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+NEEDED = pytest.mark.skipif(not PROGRAMS, reason="PostgreSQL is not installed: apt install postgresql")
 
 _PATIENCE = 60.0
 # What a server does for a crash, for its replicas, and for tables that are large: none of it for a test.
@@ -75,7 +75,7 @@ class Cluster:
         """The server, until the end of the block; its process. ``durable``: it waits for its disk.
         ``settings``: more of them, as name=value."""
         command = [
-            *(*_as_postgres(), _PROGRAMS[-1] / "postgres", "-D", self.folder / "data", "-k", self.folder),
+            *(*as_postgres(), PROGRAMS[-1] / "postgres", "-D", self.folder / "data", "-k", self.folder),
             *("-c", "listen_addresses=", "-c", "max_connections=200"),
             # In its own directory: a server that is killed leaves what it has in the machine's memory.
             *("-c", "dynamic_shared_memory_type=mmap"),
@@ -100,8 +100,8 @@ class Cluster:
             finally:
                 # As in a crash, but at an end: a server that is killed leaves some that are not done yet.
                 stop = [
-                    *_as_postgres(),
-                    _PROGRAMS[-1] / "pg_ctl",
+                    *as_postgres(),
+                    PROGRAMS[-1] / "pg_ctl",
                     "-D",
                     self.folder / "data",
                     "-m",
@@ -114,7 +114,7 @@ def made(folder: Path) -> Cluster:
     """A new cluster in an empty directory, which is given to the user that the server runs as."""
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
-    initdb = [*_as_postgres(), _PROGRAMS[-1] / "initdb", "-D", folder / "data", "-U", "postgres"]
+    initdb = [*as_postgres(), PROGRAMS[-1] / "initdb", "-D", folder / "data", "-U", "postgres"]
     run(
         [*initdb, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"], check=True, stdout=DEVNULL, cwd="/"
     )
@@ -140,7 +140,7 @@ def replica(primary: Cluster) -> Iterator[Cluster]:
             shutil.chown(folder, "postgres")
         address = f"host={primary.folder} user=postgres application_name=replica"
         words = ("-D", folder / "data", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", address)
-        run([*_as_postgres(), _PROGRAMS[-1] / "pg_basebackup", *words], check=True, stdout=DEVNULL, cwd="/")
+        run([*as_postgres(), PROGRAMS[-1] / "pg_basebackup", *words], check=True, stdout=DEVNULL, cwd="/")
         yield Cluster(folder)
 
 
@@ -411,6 +411,6 @@ def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, coroutine).result()
 
 
-def _as_postgres() -> list[str]:
+def as_postgres() -> list[str]:
     """The server refuses to run as root."""
     return ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []

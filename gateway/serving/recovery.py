@@ -132,11 +132,14 @@ def _carry_out(kept: Journal, ra: RegistrationAuthority, *, every_session: bool)
 
     def work(db: Transaction) -> Replayed:
         since = Mark(*ca.store.hold_journal_mark(db, kept.node))
-        ca.store.is_compared(db, kept.node)
-        if every_session:
-            # What this database was put back from is older than what each other node has in its journal.
-            ca.store.were_put_back(db, kept.node)
         lines = _lines(kept, since)
+        told = ca.store.told_to_compare(db, kept.node)
+        ca.store.is_compared(db, kept.node)
+        # What this database was put back from is older than what each other node has in its journal. Once for
+        # all: whoever has replayed since has said so to us. A copy may have such a word in it of an earlier
+        # time, and there the journal goes on after it.
+        if every_session and told <= max((each.at for each in lines), default=0):
+            ca.store.were_put_back(db, kept.node, at)
         wanted = journal.committed(lines, since.number)
         report = Report()
         sessions = drop_every_session(db) if every_session else 0

@@ -28,7 +28,7 @@ class Several(Database):
 def storage(request, tmp_path):
     if request.param == "postgresql":
         databases = pytest.importorskip("tests.databases", reason="asyncpg is not installed")
-        if not databases._PROGRAMS:
+        if not databases.PROGRAMS:
             pytest.skip("PostgreSQL is not installed: apt install postgresql")
         databases._make(databases._shared(), _name(request), "template0")
         found = _opened(request, tmp_path)

@@ -209,7 +209,7 @@ def _replayed(each: Directory) -> None:
             since = journal.Mark(*ca.store.hold_journal_mark(db, kept.node))
             lines = list(journal.entries(kept.folder, since))
             ca.store.is_compared(db, kept.node)
-            ca.store.were_put_back(db, kept.node)
+            ca.store.were_put_back(db, kept.node, 1)
             db.note(journal.REPLAYED, since=since.number, until=lines[-1].number)
             return [facts["name"] for line in lines for _, facts in line.notes]
 

@@ -206,7 +206,7 @@ async def test_a_dump_and_the_log_of_postgresql_open_nothing_after_the_window(tm
 
 def dumped(path):
     name = databases.url_of(path / "data" / "sekisho.db")
-    command = [databases._PROGRAMS[-1] / "pg_dump", "--dbname", name]
+    command = [databases.PROGRAMS[-1] / "pg_dump", "--dbname", name]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
