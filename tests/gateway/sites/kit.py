@@ -16,7 +16,6 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
-import ca.store
 from ca import datadir
 from ca.anchors import TrustAnchors
 from ca.keys import generate
@@ -26,13 +25,13 @@ from enroll.ra import RegistrationAuthority
 from gateway.edge.facts import Limits
 from gateway.edge.listener import Listener
 from gateway.edge.tls import ClientCertificate, KeyedChain
+from gateway.serving.statuses import Statuses
 from gateway.sites.service.apart import form_token
 from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
 from gateway.wire.rules import Denial
 from gateway.wire.sites import Said, WebSite
 from tests.datadirs import PASSPHRASE
-from tests.looking import look
 
 HOSTS = {role: f"{role}.test" for role in Role if role not in (Role.MAILBOX, Role.BEHIND)}
 # X509_V_FLAG_NO_CHECK_TIME: the registration authority's clock is not the machine's.
@@ -330,7 +329,7 @@ async def serve(
         [site],
         wire=Handlers(),
         clock=ra.clock,
-        status=lambda print_: ca.store.certificate_status(look(ra.database), print_),
+        status=Statuses(ra.database),
         limits=Limits(tick=0.02, drain=0.2, lingering=0.2),
     )
     await listener.start(socks=(listening,))
