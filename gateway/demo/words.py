@@ -104,7 +104,12 @@ def api_lines(summary: Mapping[str, Any]) -> list[str]:
 def parts_lines(summary: Mapping[str, Any], ours: int) -> list[str]:
     """How to reach each part of a demo of several nodes, and how to kill it. ``ours``: this process."""
     public = summary["port"]
-    lines = [f"Who is in front: HAProxy (process {summary['balancer']['pid']}) on port {public}. Behind it:"]
+    balancer = summary["balancer"]
+    lines = [
+        f"Who is in front: HAProxy on port {public}",
+        f"    kill it: kill -9 {balancer['pid']}    what it was told: {balancer['configuration']}",
+        "Behind it:",
+    ]
     for each in summary["nodes"]:
         way = f"curl --cacert {summary['ca_file']} --connect-to ::{each['address']}:{each['port']}"
         lines += [

@@ -19,6 +19,7 @@ import pytest
 
 from gateway.demo import parts
 from gateway.demo.letters import delivered
+from gateway.demo.words import parts_lines
 from tests import databases
 from tests.cli.conftest import Shell
 from tests.cli.processes import SEKISHO
@@ -217,3 +218,17 @@ def test_a_directory_that_the_server_s_user_cannot_get_to(place: Path) -> None:
     assert (refused.code, "name one with --data DIR" in refused.error["message"]) == (1, True)
     shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(place) not in shown
+
+
+def test_each_part_is_printed_with_how_to_kill_it() -> None:
+    """What the summary has for a script people read: every process, and how it is ended."""
+    node = {"name": "node-1", "address": "127.0.0.1", "port": 1, "pid": 11, "log": "/log"}
+    summary = {
+        "port": 443, "ca_file": "/ca.pem", "sites": {"help": "https://help.localhost"},
+        "balancer": {"pid": 12, "configuration": "/haproxy.cfg"}, "nodes": [node],
+        "database": "postgresql://", "database_pid": 13, "database_log": "/log",
+        "data": "/data", "passphrase_file": "/passphrase",
+    }  # fmt: skip
+    said = "\n".join(parts_lines(summary, 14))
+    assert [f"kill it: kill -9 {each}" in said for each in (11, 12, 13)] == [True] * 3
+    assert "kill -HUP 14" in said
