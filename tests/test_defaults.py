@@ -159,7 +159,7 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "enroll.operators.imports": {"MOST_ROWS": 20_000},
     "enroll.operators.codes": {"LIFETIME": 86_400},
     "enroll.operators.emergency": {"LIFETIME": 3_600, "REVIEW_DAYS": 1},
-    "enroll.jobs.running": {"STALE": 30, "BATCH": 10},
+    "enroll.jobs.running": {"STALE": 30, "BATCH": 4},
     "enroll.scheduler": {"_STUCK_SECONDS": 60},
     "enroll.timekeeping": {"_LEAP": 300},
     "enroll.mail.bounces": {"MAX_BYTES": 1_048_576},

@@ -26,8 +26,8 @@ log = logging.getLogger("sekisho.jobs")
 
 #: Seconds without a word after which a runner is taken for dead.
 STALE = 30
-#: Rows that are done at a time.
-BATCH = 10
+#: Rows that are done at a time: whoever else writes, as a login does, waits for no more of them.
+BATCH = 4
 # Refusals that are about the moment and not about the row: it is tried again.
 _LATER = frozenset({"clock_in_doubt", "issuing_later"})
 

@@ -109,7 +109,11 @@ async def test_an_import_is_decided_and_done_by_a_job(tmp_path):
         assert found.subject == "people.csv: 27 rows"
         told = []
         ran = await running.run(ra, number, "r", told=lambda done, total: told.append((done, total)))
-        assert (ran.state, ran.done, told) == (State.DONE, 27, [(10, 27), (20, 27), (27, 27)])
+        assert (ran.state, ran.done, told) == (
+            State.DONE,
+            27,
+            [*((done, 27) for done in range(4, 27, 4)), (27, 27)],
+        )
         assert counts(ra, number) == {"added": 25, "exists": 1, "refused": 1}
         (line,) = jobs.lines(look(ra.database), number, "refused")
         assert (line.line, line.code, line.field) == (27, "not_found", "policy_number")
