@@ -243,16 +243,17 @@ def operator_code(
 def break_glass(
     db: Transaction,
     ra: RegistrationAuthority,
+    name: str,
     to: str,
     mail: str,
     language: Language,
     glass: Mapping[str, str],
     at: int,
 ) -> None:
-    """Tells an auditor that somebody has taken a role by the passphrase. ``glass``: number, who, role,
-    reason, until and due."""
+    """Tells an auditor, known by ``name`` ("": who reads the operators' own mail), that somebody has taken
+    a role by the passphrase. ``glass``: number, who, role, reason, until and due."""
     number = glass["number"]
-    _to_operator(db, ra, "break_glass", f"{number}:{to}", mail, {"to": to, **glass}, language, at)
+    _to_operator(db, ra, "break_glass", f"{number}:{name}", mail, {"to": to, **glass}, language, at)
 
 
 def proposal_expired(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ca.storage import Transaction
@@ -23,13 +24,14 @@ LIFETIME = 3_600
 REVIEW_DAYS = 1
 
 
-async def take(ra: RegistrationAuthority, actor: Actor, role: Role, reason: str) -> Glass:
-    """Takes a role for whoever has shown the passphrase; auditors are told. What takes two still does.
+async def take(ra: RegistrationAuthority, actor: Actor, role: Role, reason: str) -> tuple[Glass, int]:
+    """Takes a role for whoever has shown the passphrase; returns it, and how many letters tell the auditors.
+    What takes two still does.
 
     Refusal("conflict") where nobody is an operator, and the owner may do everything."""
     check_line("reason", reason, needed=True)
 
-    def work(db: Transaction) -> Glass:
+    def work(db: Transaction) -> tuple[Glass, int]:
         at = ra.now()
         if not operators.are_there(db):
             detail = "nobody is an operator yet: whoever owns the data directory may do everything"
@@ -47,12 +49,21 @@ async def take(ra: RegistrationAuthority, actor: Actor, role: Role, reason: str)
             "until": shown(ends_at),
             "due": shown(due_at - 1),
         }
-        for each in operators.operators(db):
-            if Role.AUDITOR in each.roles and each.mail:
-                occasions.break_glass(db, ra, each.display, each.mail, each.language, told, at)
-        return replace(glass, number=number)
+        return replace(glass, number=number), _tell(db, ra, told, at)
 
     return await ra.database.write(work)
+
+
+def _tell(db: Transaction, ra: RegistrationAuthority, told: Mapping[str, str], at: int) -> int:
+    """Every auditor, each by a letter of the own; of those without an address the operators' own has one."""
+    auditors = [each for each in operators.operators(db) if Role.AUDITOR in each.roles]
+    reached = [(each.name, each.display, each.mail, each.language) for each in auditors if each.mail]
+    ours = ra.settings.operator_mail
+    if ours and (not auditors or len(reached) < len(auditors)):
+        reached.append(("", ra.settings.operator_name, ours, "ja"))
+    for name, display, mail, language in reached:
+        occasions.break_glass(db, ra, name, display, mail, language, told, at)
+    return len(reached)
 
 
 async def review(ra: RegistrationAuthority, actor: Actor, number: int, note: str) -> Glass:

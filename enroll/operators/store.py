@@ -442,11 +442,7 @@ def proposals(
     """Those that somebody may look at (None: all), before a number, newest first; ``waiting_at``: that wait
     at a moment. ``bare``: of these kinds without their payload, which is not read at all."""
     terms, values = _of_proposals(whose, waiting_at)
-    left_out = {f"bare_{place}": kind for place, kind in enumerate(sorted(bare))}
-    payload = "payload"
-    if left_out:
-        among = ", ".join(f":{name}" for name in left_out)
-        payload = f"CASE WHEN kind IN ({among}) THEN '{{}}' ELSE payload END AS payload"
+    payload, left_out = _payload_of(bare)
     found = db.rows(
         f"SELECT {_LISTED}, {payload} FROM proposals WHERE {all_of([*terms, 'number < :before'])}"
         f" ORDER BY number DESC LIMIT :limit{LOOK}",
@@ -473,6 +469,33 @@ def _of_proposals(whose: Whose | None, waiting_at: int | None) -> tuple[list[str
         terms.append("state = 'pending' AND expires_at > :at")
         values["at"] = waiting_at
     return terms, values
+
+
+def proposals_due(
+    db: Db, kinds: Collection[str], but_of: str, at: int, limit: int, bare: Collection[str] = ()
+) -> list[Proposal]:
+    """Those of some kinds that wait at a moment and that somebody else than ``but_of`` has made, by when they
+    end. ``bare`` as for `proposals`."""
+    if not kinds:
+        return []
+    payload, left_out = _payload_of(bare)
+    named = {f"kind_{place}": each for place, each in enumerate(kinds)}
+    found = db.rows(
+        f"SELECT {_LISTED}, {payload} FROM proposals WHERE state = 'pending' AND expires_at > :at"
+        f" AND proposer <> :but_of AND kind IN ({', '.join(f':{each}' for each in named)})"
+        f" ORDER BY expires_at, number LIMIT :limit{LOOK}",
+        {**named, **left_out, "at": at, "but_of": but_of, "limit": limit},
+    )
+    return [_proposal(row) for row in found]
+
+
+def _payload_of(bare: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """The column of a list, and what is in it: of these kinds nothing is read."""
+    left_out = {f"bare_{place}": kind for place, kind in enumerate(sorted(bare))}
+    if not left_out:
+        return "payload", {}
+    among = ", ".join(f":{name}" for name in left_out)
+    return f"CASE WHEN kind IN ({among}) THEN '{{}}' ELSE payload END AS payload", left_out
 
 
 def proposals_about(db: Db, kinds: Sequence[str], *subjects: str) -> list[Proposal]:

@@ -21,7 +21,7 @@ from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require
 from enroll.operators.applied import Wanted
 from enroll.operators.roles import Act, Verdict
-from enroll.operators.store import Operator
+from enroll.operators.store import Glass, Operator
 from enroll.postcards import store as postcards
 from enroll.ra import RegistrationAuthority
 
@@ -71,6 +71,13 @@ def _listed(db: Transaction, at: int, found: Operator, ends: Mapping[int, int]) 
     )
 
 
+def emergencies(db: Transaction, actor: Actor, *, every: bool = False) -> list[Glass]:
+    """Roles that somebody took by the passphrase: that nobody has looked at yet, or all, the newest first.
+    Refusal("not_permitted")."""
+    require(actor, Act.AUDIT, Verdict.READ)
+    return [*reversed(operators.glasses(db, reviewed=every))]
+
+
 def ending_soon(at: int) -> Certificates:
     """Programs' certificates (of servers, mostly) that end soon, as the list of certificates has them."""
     return Certificates(
@@ -87,6 +94,8 @@ def standing(db: Transaction, ra: RegistrationAuthority, actor: Actor) -> Mappin
     """How much there is of what needs somebody, as far as the actor may see it. Refusal("not_permitted")."""
     require(actor, Act.STANDING, Verdict.READ)
     found: dict[str, int] = {"proposals": asking.count(db, actor, ra.now())}
+    if actor.may(Act.AUDIT) & Verdict.READ:
+        found["emergencies"] = len(emergencies(db, actor))
     found["jobs"] = jobs.count(db, actor, every=False)
     if actor.may(Act.APPLICATIONS) & Verdict.READ:
         found["applications"] = applied.count(db, ra, actor, Wanted())

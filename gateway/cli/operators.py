@@ -46,6 +46,7 @@ _ACCOUNT = "Account of this machine whose commands are this operator's."
 _NETWORK = "Of a service: a network that it may come from, such as 192.0.2.0/24; more than one if need be."
 _networks = click.option("--from", "networks", multiple=True, metavar="NETWORK", help=_NETWORK)
 _MAIL = "Where codes go, and what an auditor is told."
+_UNTOLD = "no auditor has an email address, so tell one yourself"
 
 
 @deployment_command(_OPERATOR, "add", Act.OPERATORS, ASKS)
@@ -187,11 +188,12 @@ async def _break_glass(deployment: Deployment, role: str, reason: str) -> Answer
     Every auditor is told by mail, the trail marks all that is done, and an auditor looks at it by the end of
     the next business day. What takes two people still does.
     """
-    glass = await emergency.take(deployment.ra, acting(), Role(role), reason)
+    glass, letters = await emergency.take(deployment.ra, acting(), Role(role), reason)
+    told = f"letters that tell the auditors: {letters}" if letters else _UNTOLD
     return detail(
         "break_glass",
-        _glass(glass),
-        f"Commands of {glass.account} are those of {role} until {shown(glass.ends_at)}; auditors are told.",
+        _glass(glass) | {"letters": letters},
+        f"Commands of {glass.account} are those of {role} until {shown(glass.ends_at)}; {told}.",
     )
 
 

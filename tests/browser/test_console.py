@@ -22,7 +22,7 @@ from enroll.hooks.states import Delivery
 from enroll.jobs import running
 from enroll.jobs import store as jobs
 from enroll.jobs.store import Line
-from enroll.operators import actors, asking, codes, credentials
+from enroll.operators import actors, asking, codes, credentials, emergency
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role as Trusted
@@ -238,6 +238,13 @@ async def _a_quarter(world: World) -> None:
     await world.ra.database.write(work)
 
 
+async def _taken(world: World) -> None:
+    """A role by the passphrase, and the red banner of each page."""
+    ra = world.ra
+    root = await ra.database.read(lambda db: actors.of_account(db, "root", ra.now(), host=True))
+    await emergency.take(ra, root, Trusted.APPROVER, "夜間の障害、担当者全員不在")
+
+
 async def _told(world: World) -> None:
     """A system that is told of what happens, with one delivery given up and some that wait."""
     ra = world.ra
@@ -411,6 +418,13 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.get_by_role("button", name="記録を検証する").click()
         await expect(on).to_have_url(url("/audit/verify"))
         await eye.look("audit-verified", english=False)
+        await eye.visit(url("/emergencies"), "emergencies-none")
+        await _taken(world)
+        await eye.visit(url("/emergencies"), "emergencies")
+        await on.get_by_label("確認した内容").fill("記録のとおり")
+        await _press(on, "点検済みにする")
+        await _press(on, "パスキーで確認する")
+        await expect(on.get_by_role("status")).to_have_text("点検済みにしました。")
         await eye.visit(url("/integrations"), "integrations-none")
         await _told(world)
         await eye.visit(url("/integrations"), "integrations")

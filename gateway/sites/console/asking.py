@@ -17,6 +17,7 @@ from ca.storage import Transaction
 from ca.trust import VerifiedPeer
 from enroll import throttle
 from enroll.operators import store as operators
+from enroll.operators.roles import LABELS
 from enroll.operators.store import Operator, Passkey
 from enroll.refusals import Refusal
 from gateway.sites.console.passkeys import BadPasskey, Party, challenge_in, credential_in, to_use, used
@@ -99,6 +100,7 @@ def show(
         stand_in=STAND_IN in request.app,
         ERRORS=ERRORS,
         DONE=DONE,
+        ROLES=LABELS,
         **values,
     )
 

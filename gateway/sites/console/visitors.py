@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ from enroll.operators import actors
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, By
 from enroll.operators.roles import Act, Verdict
-from enroll.operators.store import Operator
+from enroll.operators.store import Glass, Operator
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import (
     HOME,
@@ -50,6 +50,9 @@ class Visitor:
     session: Session
     #: The session's cookie.
     secret: str = field(repr=False)
+    #: What every page says in red: roles that somebody took by the passphrase, while they are in force (None)
+    #: or, to auditors, until they were looked at, and whether that is overdue.
+    alarms: Sequence[tuple[Glass, bool | None]] = ()
 
     def token(self, path: str) -> str:
         """What a form that is sent to ``path`` has to carry."""
@@ -73,20 +76,27 @@ async def visitor_of(request: web.Request) -> Visitor | None:
     if session is None:
         return None
 
-    def work(db: Transaction) -> tuple[Operator, Actor] | None:
+    def work(db: Transaction) -> tuple[Operator, Actor, list[Glass]] | None:
         found = operators.of_certificate(db, peer.fingerprint)
         passkey = operators.passkey(db, session.data.get("passkey", ""))
         if found is None or found.identity != session.subject:
             return None
         if passkey is None or passkey.ended_at is not None or passkey.operator != found.number:
             return None
-        return found, actors.of_operator(db, found.number, By.CONSOLE)
+        return found, actors.of_operator(db, found.number, By.CONSOLE), operators.glasses(db)
 
     known = await ra.database.read(work)
     if known is None:
         await sessions.end(ra, session)
         return None
-    return Visitor(*known, peer, session, secret)
+    operator, actor, taken = known
+    return Visitor(operator, actor, peer, session, secret, _alarms(taken, actor, ra.now()))
+
+
+def _alarms(taken: Sequence[Glass], actor: Actor, at: int) -> list[tuple[Glass, bool | None]]:
+    looks = Verdict.READ in actor.may(Act.AUDIT)
+    in_force = [(each, None) for each in taken if each.ends_at > at]
+    return [*in_force, *((each, each.due_at <= at) for each in taken if looks and each.ends_at <= at)]
 
 
 def inside(

@@ -1,5 +1,7 @@
 """Break-glass: one role, one hour, told to auditors, and looked at by one."""
 
+from dataclasses import replace
+
 import pytest
 
 from enroll import store
@@ -16,7 +18,7 @@ from tests.looking import look
 
 
 async def taken(ra, account="root", role=Role.APPROVER):
-    return await emergency.take(ra, seen(ra, account, host=account == "root"), role, "夜間の障害")
+    return (await emergency.take(ra, seen(ra, account, host=account == "root"), role, "夜間の障害"))[0]
 
 
 async def test_a_role_for_an_hour(tmp_path):
@@ -77,6 +79,30 @@ async def test_auditors_are_told_and_one_looks_at_it(tmp_path):
         await taken(ra, "auditor", Role.AUDITOR)
         assert Verdict.DO in acting(ra, "auditor").may(Act.AUDIT)
         assert (await refused(emergency.review(ra, acting(ra, "auditor"), 2, "x"))).field == "break_glass"
+
+
+async def test_every_auditor_is_told(tmp_path):
+    """Each by a letter of the own, in the own language, two who are called alike as well, and nobody else; of
+    those without an address the operators' own has one. It says how many there are."""
+    async with office(tmp_path) as ra:
+        for name, mail, language in (("a1", "1@example.jp", "ja"), ("a2", "2@example.jp", "en")):
+            one = replace(someone(name, "auditor", mail=mail), display="監査担当", language=language)
+            await ra.database.write(lambda db, one=one: operators.add(db, one))
+        await ra.database.write(lambda db: operators.add(db, someone("b", "approver", mail="b@example.jp")))
+
+        async def told(settings):
+            given = replace(ra, settings=settings)
+            before = len(look(ra.database).rows("SELECT 1 FROM mails"))
+            _, count = await emergency.take(given, seen(ra, "root", host=True), Role.APPROVER, "夜間")
+            rows = look(ra.database).rows("SELECT recipient, subject FROM mails ORDER BY id")[before:]
+            assert len(rows) == count
+            return {row["recipient"]: row["subject"] for row in rows}
+
+        # "auditor" of the office has no address.
+        found = await told(replace(ra.settings, operator_mail="ours@example.jp"))
+        assert set(found) == {"1@example.jp", "2@example.jp", "ours@example.jp"}
+        assert ("Emergency" in found["2@example.jp"], "緊急" in found["1@example.jp"]) == (True, True)
+        assert set(await told(replace(ra.settings, operator_mail=""))) == {"1@example.jp", "2@example.jp"}
 
 
 async def test_without_operators_there_is_no_emergency(tmp_path):

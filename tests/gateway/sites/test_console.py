@@ -611,6 +611,7 @@ MAY_SEE = {
     "/operators": {Role.APPROVER, Role.CA_OFFICER, Role.AUDITOR},
     # The approver the own lines: test_console_audit.py.
     "/audit": {Role.APPROVER, Role.AUDITOR},
+    "/emergencies": {Role.AUDITOR},
     "/reports": REPORTED,
     # Each by its name: test_console_reports.py.
     f"/reports/{{name:{NAMES}}}": REPORTED,
@@ -673,6 +674,7 @@ _OF_USERS = "/users/{user_id:[A-Z0-9]{4,12}}"
 #: Path of a form -> who may send it.
 MAY_SEND = {
     "/audit/verify": {Role.AUDITOR},
+    "/emergencies/{number:[0-9]{1,12}}": {Role.AUDITOR},
     "/organisations/new": {Role.REGISTRAR},
     **{f"{_OF_ORGANISATIONS}/{act}": {Role.REGISTRAR} for act in ("change", "disable", "enable")},
     "/users/new": {Role.REGISTRAR},
