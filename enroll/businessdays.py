@@ -27,3 +27,12 @@ def business_day_after(at: int, days: int) -> date:
 def end_of_business_day_after(at: int, days: int) -> int:
     """The first second that is past that day."""
     return start_of(business_day_after(at, days) + timedelta(days=1))
+
+
+def business_days_until(at: int, day: date) -> int:
+    """How many business days come after a moment's day, that day included; 0 where it is today or past."""
+    left, each = 0, day_of(at)
+    while each < day:
+        each += timedelta(days=1)
+        left += business_day(each)
+    return left

@@ -243,6 +243,16 @@ def count(db: Transaction, actor: Actor, at: int, *, every: bool = False, behind
     return operators.count_proposals(db, whose(actor), waiting_at=None if every else at, behind=behind)
 
 
+def due(
+    db: Transaction, actor: Actor, at: int, limit: int, kinds: Mapping[str, Kind] = KINDS
+) -> list[Proposal]:
+    """Of the first ``limit`` that somebody's roles decide those that they may (`may_decide`), by when they
+    end. Without its rows, as `listed`."""
+    mine = [name for name, kind in kinds.items() if actor.decides(kind.act)]
+    found = operators.proposals_due(db, mine, actor.identity, at, limit, bare=_OF_MANY_ROWS)
+    return [each for each in found if may_decide(db, actor, each, at, kinds)]
+
+
 def may_decide(
     db: Transaction, actor: Actor, proposal: Proposal, at: int, kinds: Mapping[str, Kind] = KINDS
 ) -> bool:

@@ -51,6 +51,9 @@ READS: Mapping[str, Callable[[Transaction], object]] = {
     "proposals, of anybody": lambda db: operators.proposals(db, _WHOSE, limit=51),
     "proposals, deep": lambda db: operators.proposals(db, _WHOSE, before=500, limit=51),
     "proposals that wait": lambda db: operators.proposals(db, _WHOSE, waiting_at=1, limit=51),
+    "proposals that somebody decides": lambda db: operators.proposals_due(
+        db, ["user.add", "user.import"], "operator:1", 1, 200, ["user.import"]
+    ),
     "how many proposals": lambda db: operators.count_proposals(db, _WHOSE),
     "how many proposals are newer": lambda db: operators.count_proposals(db, _WHOSE, behind=500),
     "how many proposals wait": lambda db: operators.count_proposals(db, _WHOSE, waiting_at=1),

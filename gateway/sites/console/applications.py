@@ -19,8 +19,10 @@ from enroll.operators.viewing import Names
 from enroll.people.applications import AT_ONCE, LABELS, OTHER, REJECTIONS
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import LONGEST_LINE, Refusal
+from enroll.store import Application
 from gateway.sites.console import saying
 from gateway.sites.console.asking import show
+from gateway.sites.console.due import due
 from gateway.sites.console.fields import APPLICATION_STATES, ENDS
 from gateway.sites.console.saying import Line
 from gateway.sites.console.visitors import Visitor, confirmed
@@ -79,7 +81,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         "applications.html",
         visitor,
         page=page,
-        rows=[(row, *_brief(row, ra.now()), _due(row, ra.now())) for row in page.rows],
+        rows=[(row, *_brief(row, ra.now()), due(row.due_at, ra.now())) for row in page.rows],
         about=lambda row: _about(row),
         following=_following(narrowed, page.following),
         begin=f"{LIST}?{urlencode(narrowed)}" if after is not None else "",
@@ -114,7 +116,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         found=found,
         different=different,
         same=same,
-        due=_due(seen, ra.now()),
+        due=due(seen.due_at, ra.now()),
         who=lambda by: saying.who(by, names),
         values=state.get("values", {}),
         error=state.get("error", ""),
@@ -302,25 +304,16 @@ def _following(narrowed: Mapping[str, str], after: tuple[int, int] | None) -> st
     return f"{LIST}?{urlencode({**narrowed, 'after': f'{after[0]}-{after[1]}'})}"
 
 
-def _due(seen: Seen, now: int) -> tuple[Text, Text, str] | None:
-    """The day by which it is due, the word for how that stands, and its colour."""
-    if seen.due_at is None:
-        return None
-    on = (day(seen.due_at - 1, "ja"), day(seen.due_at - 1, "en"))
-    if seen.due_at <= now:
-        return on, ("期限超過", "overdue"), "bad"
-    if seen.due_at - now <= 86_400:
-        return on, ("本日まで", "due today"), "warn"
-    return on, ("期限内", "in time"), "plain"
+def about(application: Application, name: str = "") -> Text:
+    """Whom it is about; ``name``: of the user, where it is one already."""
+    if name:
+        return (f"{name}（{application.user_id}）", f"{name} ({application.user_id})")
+    name = application.person.get("name", "") or application.user_id
+    return (name, name)
 
 
 def _about(seen: Seen) -> Text:
-    """Whom it is about."""
-    if seen.user is not None:
-        user = seen.user
-        return (f"{user.name}（{user.user_id}）", f"{user.name} ({user.user_id})")
-    name = seen.application.person.get("name", "") or seen.application.user_id
-    return (name, name)
+    return about(seen.application, seen.user.name if seen.user is not None else "")
 
 
 def _brief(seen: Seen, now: int) -> tuple[Text, Text]:

@@ -76,7 +76,7 @@ async def visitor_of(request: web.Request) -> Visitor | None:
     if session is None:
         return None
 
-    def work(db: Transaction) -> tuple[Operator, Actor, list[Glass]] | None:
+    def work(db: Transaction) -> tuple[Operator, Actor, Sequence[Glass]] | None:
         found = operators.of_certificate(db, peer.fingerprint)
         passkey = operators.passkey(db, session.data.get("passkey", ""))
         if found is None or found.identity != session.subject:

@@ -769,7 +769,7 @@ async def test_whose_certificate_ends_soon(office: Office) -> None:
     officer = await office.admit("officer", Role.CA_OFFICER)
     desk = await office.admit("desk", Role.DESK)
     words = "30日以内に証明書の期限が切れる、または切れた運用者・サービス"
-    assert [words, "0"] in (await officer.at.get("/")).main.table()
+    assert [words, "0"] in (await officer.at.get("/")).main.table(-1)
     empty = await officer.at.get("/operators?certificate=ending")
     assert "該当する運用者・サービスはありません" in empty.main.text
     for name, days in (("gone", (-1,)), ("soon", (29,)), ("later", (31,)), ("twice", (-1, 31))):
@@ -778,7 +778,7 @@ async def test_whose_certificate_ends_soon(office: Office) -> None:
         for n, each in enumerate(days):
             await ends_at(ra, person.operator, ra.now() + each * DAY, f"{name}{n}")
     home = await officer.at.get("/")
-    assert [words, "2"] in home.main.table()
+    assert [words, "2"] in home.main.table(-1)
     assert words not in (await desk.at.get("/")).main.text
     links = {a.text: a.attributes["href"] for a in home.main.all("a")}
     listed = (await officer.at.get(links[words])).main.table()
@@ -829,8 +829,8 @@ async def test_a_decision_takes_another_person_and_a_passkey(office: Office) -> 
     assert (refused.status, refused.h1) == (403, "この操作を行う権限がありません")
     assert (await desk.at.get(path)).status == 404
     assert (await approver.at.get("/proposals")).main.table()[1][2] == "shinjin"
-    assert ["承認待ち", "1"] in (await approver.at.get("/")).main.table()
-    assert ["承認待ち", "0"] in (await desk.at.get("/")).main.table()
+    assert ["承認待ち", "1"] in (await approver.at.get("/")).main.table(-1)
+    assert ["承認待ち", "0"] in (await desk.at.get("/")).main.table(-1)
     asked = await approver.at.post(f"{path}/approve")
     assert asked.h1 == "パスキーで確認"
     assert operators.named(look(office.served.ra.database), "shinjin") is None
@@ -1062,8 +1062,8 @@ async def test_an_import_on_its_way(office: Office) -> None:
     desk = await office.admit("desk", Role.DESK)
     number, ra = await _import(office, registrar, approver), office.served.ra
     path = f"/imports/{number}"
-    assert ["実行待ち・実行中のジョブ", "1"] in (await registrar.at.get("/")).main.table()
-    assert ["実行待ち・実行中のジョブ", "0"] in (await desk.at.get("/")).main.table()
+    assert ["実行待ち・実行中のジョブ", "1"] in (await registrar.at.get("/")).main.table(-1)
+    assert ["実行待ち・実行中のジョブ", "0"] in (await desk.at.get("/")).main.table(-1)
     listed = (await registrar.at.get("/jobs")).main.table()
     assert listed[1][:5] == [str(number), "利用者の取込", "people.csv（3行）", "実行待ち", "0 / 3"]
     waits = await registrar.at.get(path)

@@ -94,6 +94,80 @@ def _seconds_to(ra: RegistrationAuthority, when: str) -> int:
     return int(datetime.strptime(when, "%Y-%m-%d %H:%M").replace(tzinfo=JST).timestamp()) - ra.now()
 
 
+def _mine(page: Page) -> list[list[str]]:
+    """The rows of the own queue at home, each link's words once."""
+    if len(page.main.all("table")) == 1:
+        return []
+    return [[row[0], row[1].partition("：")[0], row[2]] for row in page.main.table()[1:]]
+
+
+async def test_home_begins_with_ones_own_queue(office: Office) -> None:  # noqa: F811
+    """O7: what one may decide or propose oneself, by due time in business days, as word and colour, over a
+    holiday; what another one has to do is not there: not what one has entered or proposed, nor, once it is
+    proposed, whatever a registrar could have proposed."""
+    ra, clock = office.served.ra, clock_of(office.served.ra)
+    desk, registrar = await office.admit("desk", Role.DESK), await office.admit("mori", Role.REGISTRAR)
+    approver = await office.admit("sato", Role.APPROVER)
+    assert "あなたが決定・起案・点検する案件はありません" in (await approver.at.get("/")).main.text
+    (number,) = await applied_for(ra)  # on Sunday 22 November 2026; Monday is a holiday
+    until = "2026年11月26日（木）"
+    person = state_of(office, number).person["name"]
+    row = [f"あと3営業日 {until}", "申請", person]
+    for who, rows in ((approver, [row]), (registrar, [row]), (desk, [])):
+        assert _mine(await who.at.get("/")) == rows, who.operator.name
+    chip = (await approver.at.get("/")).main.all("span", class_="plain")
+    assert [each.text for each in chip] == ["あと3営業日"]
+    change = {"user_id": USER, "changes": {"name": "年金 改"}}
+    asked = await asking.ask(ra, actor_of(ra, registrar), "user.change", change)
+    assert isinstance(asked, Proposed)
+    made = await asking.ask(
+        ra,
+        actor_of(ra, registrar),
+        "application.approve",
+        applied.payload_of("application.approve", number, {}),
+    )
+    assert isinstance(made, Proposed)
+    assert _mine(await registrar.at.get("/")) == []
+    # A proposal ends after five business days, an application's decision is due with the application.
+    rows = _mine(await approver.at.get("/"))
+    assert [each[0] for each in rows] == [row[0], "あと5営業日 2026年11月30日（月）"]
+    assert [each[1] for each in rows] == ["申請の承認", "利用者の変更"]
+    clock.advance(seconds=_seconds_to(ra, "2026-11-26 09:00"))
+    await approver.log_in()
+    page = await approver.at.get("/")
+    assert [each[0] for each in _mine(page)] == [f"本日まで {until}", "あと2営業日 2026年11月30日（月）"]
+    assert [each.text for each in page.main.all("span", class_="warn")] == ["本日まで"]
+    clock.advance(seconds=_seconds_to(ra, "2026-11-27 00:00"))
+    await approver.log_in()
+    page = await approver.at.get("/?lang=en")
+    assert "overdue" in [each.text for each in page.main.all("span", class_="bad")]
+    await approver.at.get("/?lang=ja")
+    await approver.confirm(await approver.at.post(f"/proposals/{made.number}/approve"))
+    assert [each[1] for each in _mine(await approver.at.get("/"))] == ["利用者の変更"]
+
+
+async def test_the_own_queue_ends_somewhere(office: Office) -> None:  # noqa: F811
+    """Ten rows, the first by due time, however many come before that are somebody else's."""
+    ra = office.served.ra
+    registrar, approver = (
+        await office.admit("mori", Role.REGISTRAR),
+        await office.admit("sato", Role.APPROVER),
+    )
+    numbers = await applied_for(ra, 75)
+    for number in numbers[:60]:
+        await asking.ask(
+            ra,
+            actor_of(ra, registrar),
+            "application.approve",
+            applied.payload_of("application.approve", number, {}),
+        )
+    links = [each.attributes["href"] for each in (await registrar.at.get("/")).main.all("a")]
+    assert [each for each in links if each.startswith("/applications/")] == [
+        f"/applications/{number}" for number in numbers[60:70]
+    ]
+    assert len(_mine(await approver.at.get("/"))) == 10
+
+
 async def test_pages_and_counts(office: Office) -> None:  # noqa: F811
     """50 a page by a cursor, each row once, "N of M" true on each, filters kept; home has the same number."""
     desk = await office.admit("desk", Role.DESK)
@@ -110,7 +184,7 @@ async def test_pages_and_counts(office: Office) -> None:  # noqa: F811
     (following,) = [a.attributes["href"] for a in newest.main.all("a") if a.text == "次のページ"]
     assert "sort=newest" in following
     assert numbers(await desk.at.get(following)) == there[9::-1]
-    assert ["決定待ちの申請", "60"] in (await desk.at.get("/")).main.table()
+    assert ["決定待ちの申請", "60"] in (await desk.at.get("/")).main.table(-1)
     assert "0 / 0件" in (await desk.at.get("/applications?kind=reissue")).main.text
     assert len(numbers(await desk.at.get(f"/applications?policy_number={POLICY_NUMBER}"))) == 50
     assert "条件に合う申請はありません" in (await desk.at.get("/applications?policy_number=NONE")).main.text
@@ -438,7 +512,7 @@ async def test_in_english(office: Office) -> None:  # noqa: F811
     approver = await office.admit("approver", Role.APPROVER)
     (number,) = await applied_for(office.served.ra)
     page = await approver.at.get("/applications?lang=en")
-    assert "in time" in page.main.text
+    assert "3 business days left" in page.main.text
     assert "1–1 / 1" in page.main.text
     page = await approver.at.get(f"/applications/{number}")
     assert ["Name", "–", state_of(office, number).person["name"]] in page.main.table(1)

@@ -155,13 +155,13 @@ async def test_stop_takes_one_and_start_takes_two(office: Office) -> None:
     other = await office.admit("second", Role.CA_OFFICER)
     auditor = await office.admit("auditor", Role.AUDITOR)
     await added(ra)
-    assert ["停止中のWebhook", "0"] in (await auditor.at.get("/")).main.table()
+    assert ["停止中のWebhook", "0"] in (await auditor.at.get("/")).main.table(-1)
     page = await auditor.at.get(HERE)
     assert (page.status, {"停止する", "起案する", "試験送信する"} & set(page.buttons())) == (200, set())
     assert "理由を入力" in said(await officer.at.post(f"{HERE}/stop", {"reason": " "}), "alert")
     page = await officer.at.post(f"{HERE}/stop", {"reason": "漏えいの疑い"})
     assert "停止しました" in said(page)
-    assert ["停止中のWebhook", "1"] in (await auditor.at.get("/")).main.table()
+    assert ["停止中のWebhook", "1"] in (await auditor.at.get("/")).main.table(-1)
     assert "今の状態ではできません" in said(await officer.at.post(f"{HERE}/test"), "alert")
     assert "今の状態ではできません" in said(
         await officer.at.post(f"{HERE}/stop", {"reason": "もう一度"}), "alert"
@@ -192,7 +192,7 @@ async def test_what_was_given_up_is_sent_again(office: Office) -> None:
     empty = await officer.at.get("/integrations/deliveries")
     assert "まだありません" in empty.main.text
     numbers = await given_up(ra, 3)
-    assert ["送信できなかったWebhook", "3"] in (await officer.at.get("/")).main.table()
+    assert ["送信できなかったWebhook", "3"] in (await officer.at.get("/")).main.table(-1)
     page = await officer.at.get("/integrations/deliveries?state=dead")
     assert ("1–3 / 3件" in page.main.text, len(page.main.table())) == (True, 4)
     assert (
