@@ -154,7 +154,7 @@ ORGANISATIONS = Shape(
 #: The column of an export that says whether somebody may come in, and what says no: a file never lets those
 #: in again who were stopped where it is from.
 _STATE = "state"
-_STOPPED = frozenset({"stopped", "organisation", "利用停止", "団体が利用停止"})
+_STOPPED = frozenset({"stopped", "organisation", "利用終了", "利用停止", "団体が利用停止"})
 
 
 def text_of(content: bytes, file: Path) -> tuple[str, Encoding]:

@@ -33,7 +33,7 @@ ACTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         # What is recorded of them.
         "user.added": (("利用者を登録", "User recorded"), "plain"),
         "user.changed": (("利用者の登録内容を変更", "User's record changed"), "plain"),
-        "user.disabled": (("利用者を停止", "User disabled"), "bad"),
+        "user.disabled": (("利用者の利用を終了", "User's access ended"), "bad"),
         "user.enabled": (("利用者の利用を再開", "User enabled"), "good"),
         "user.held": (("利用停止", "Suspended"), "bad"),
         "user.released": (("利用停止を解除", "Suspension lifted"), "good"),

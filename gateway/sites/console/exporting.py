@@ -343,7 +343,7 @@ _VALUES: Mapping[str, Mapping[Any, Any]] = MappingProxyType(
         "language": LANGUAGE_NAMES,
         "users.state": users.STATES,
         "bounced": {True: ("不達", "does not arrive"), False: ("", "")},
-        "organisations.state": users.STATES,
+        "organisations.state": organisations.STATES,
         "issue_password_by": PASSWORD_BY,
         "certificates.state": CERTIFICATES,
         "door": DOORS,

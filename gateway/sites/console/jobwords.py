@@ -110,7 +110,7 @@ _WHY: Mapping[tuple[str, str], Text] = MappingProxyType(
             "this person is recorded already",
         ),
         ("user_disabled", "state"): (
-            "状態が利用停止です。この行を除くか、利用できるようにする場合は「状態」を空にしてください",
+            "状態が利用終了または利用停止です。この行を除くか、利用できるようにする場合は「状態」を空にしてください",
             "its state is stopped: take the row out, or clear the state if it is to be used",
         ),
         ("user_disabled", "policy_number"): ("団体が利用停止中です", "the organisation is suspended"),

@@ -26,6 +26,7 @@ from gateway.sites.console.recording import ORGANISATION
 from gateway.sites.console.visitors import Visitor
 from gateway.sites.console.words import PROPOSALS
 from gateway.web.pages import GATE, form, told
+from gateway.web.words import Text
 
 LIST, NEW = "/organisations", "/organisations/new"
 ONE = LIST + "/{policy_number:[0-9A-Z-]{3,20}}"
@@ -37,6 +38,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 #: What narrows the list: names in the address.
 FILTERS = (*_CHOICES, "q")
+STATES: Mapping[str, Text] = {"active": ("利用中", "in use"), "stopped": ("利用停止", "disabled")}
 #: Act on one -> the kind of proposal.
 ACTS: Mapping[str, str] = {
     "change": "organisation.change",

@@ -59,7 +59,7 @@ _CALLED: dict[str, Text] = {
 }
 STATES: Mapping[str, Text] = {
     "active": ("利用中", "in use"),
-    "stopped": ("利用停止", "disabled"),
+    "stopped": ("利用終了", "access ended"),
     "organisation": ("団体が利用停止", "organisation disabled"),
     "held": ("証明書を利用停止中", "certificates suspended"),
 }

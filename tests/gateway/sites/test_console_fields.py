@@ -17,8 +17,10 @@ from enroll.operators.store import Operator
 from enroll.people import applications, changes
 from enroll.people.register import Person
 from enroll.ra import RegistrationAuthority
-from gateway.sites.console import saying
+from gateway.sites.console import saying, users
+from gateway.sites.console.actwords import ACTS
 from gateway.sites.console.fields import EFFECTS
+from gateway.sites.console.words import PROPOSALS
 from tests.datadirs import POLICY_NUMBER, admit, open_office
 from tests.enroll.operators.test_actors import someone
 from tests.looking import look
@@ -150,6 +152,21 @@ def test_every_kind_has_its_example() -> None:
     """A new kind says here what is proposed; and one without an effect has fields that differ."""
     assert set(EXAMPLES) == set(KINDS)
     assert set(EFFECTS) <= set(KINDS)
+
+
+def test_three_words_for_three_things() -> None:
+    """Section 3: 失効 is for good, 利用停止 can be taken back and revokes nothing, 取消 takes back an act
+    of somebody; no kind or act is called by one of them and is another."""
+    revoking = {kind for kind in KINDS if kind.startswith("certificate.revoke")}
+    for word, kinds in {
+        "失効": {"user.disable", *revoking},
+        "利用停止": {"organisation.disable", "user.release", "certificate.release"},
+        "取消": {"import.undo"},
+    }.items():
+        assert {kind for kind in KINDS if word in PROPOSALS[kind][0]} == kinds, word
+    held = {"user.held", "user.released", "certificate.held"}
+    assert {act for act, (words, _) in ACTS.items() if "利用停止" in words[0]} == held
+    assert (users.STATES["stopped"][0], users.STATES["held"][0]) == ("利用終了", "証明書を利用停止中")
 
 
 async def test_every_field_of_every_kind_has_a_label(tmp_path: Path) -> None:
