@@ -5,7 +5,7 @@ A page begins after the last row of the one before; whose data it has stands in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +29,8 @@ from enroll.store import Application, Organisation, User
 
 T = TypeVar("T")
 _BEYOND = 2**62
+# People whom a line of the trail names: a list of a register has as many as there are.
+_A_LINE = 500
 
 
 @dataclass(frozen=True)
@@ -156,18 +158,73 @@ def jobs_of(
 async def note_listing(
     ra: RegistrationAuthority, actor: Actor, act: Act, of: str, shown: Collection[str]
 ) -> None:
-    """Says in the trail whose data a list had, as a search does. Nothing for a list with nobody in it."""
-    if not shown:
+    """Says in the trail whose data a list had, as a search does; of a long one by several lines. Nothing for
+    a list with nobody in it."""
+    people = sorted(set(shown))
+    if not people:
         return
 
     def work(db: Transaction) -> None:
         at = ra.now()
         by = asked_again(db, actor, at)
         require(by, act, Verdict.READ)
-        told = {"by": ["list"], "hits": {of: len(shown)}, "shown": sorted(shown)}
-        store.audit(db, at, by.name, "person.searched", "search", **told)
+        for place in range(0, len(people), _A_LINE):
+            told = {"by": ["list"], "hits": {of: len(shown)}, "shown": people[place : place + _A_LINE]}
+            store.audit(db, at, by.name, "person.searched", "search", **told)
 
     await ra.database.write(work)
+
+
+async def note_reading(
+    ra: RegistrationAuthority, actor: Actor, act: Act, of: str, shown: Collection[str]
+) -> None:
+    """The same of what may be about one person: then the line is that person's."""
+    if len(set(shown)) != 1:
+        return await note_listing(ra, actor, act, of, shown)
+    (user_id,) = set(shown)
+
+    def work(db: Transaction) -> None:
+        at = ra.now()
+        by = asked_again(db, actor, at)
+        require(by, act, Verdict.READ)
+        store.audit(db, at, by.name, "person.seen", user_id)
+
+    await ra.database.write(work)
+
+
+async def note_applications(ra: RegistrationAuthority, actor: Actor, found: Sequence[Application]) -> None:
+    """The same of applications: who is no user yet is known by the application's number."""
+    if not found:
+        return
+
+    def work(db: Transaction) -> None:
+        at = ra.now()
+        by = asked_again(db, actor, at)
+        require(by, Act.APPLICATIONS, Verdict.READ)
+        shown = sorted({each.user_id for each in found if each.user_id})
+        if len(found) == 1 and shown:
+            store.audit(db, at, by.name, "person.seen", shown[0])
+            return
+        if len(found) == 1:
+            store.audit(db, at, by.name, "application.seen", str(found[0].id))
+            return
+        others = [each.id for each in found if not each.user_id]
+        told = {"by": ["list"], "hits": {"applications": len(found)}, "shown": shown}
+        store.audit(db, at, by.name, "person.searched", "search", **told, applications=others)
+
+    await ra.database.write(work)
+
+
+def people_in(told: Any) -> Iterator[str]:
+    """The user IDs of those whom some facts name, however deep in them."""
+    if isinstance(told, Mapping):
+        if isinstance(user_id := told.get("user_id"), str) and user_id:
+            yield user_id
+        told = told.values()
+    elif not isinstance(told, (list, tuple)):
+        return
+    for each in told:
+        yield from people_in(each)
 
 
 def _page(found: Sequence[T], limit: int) -> Page[T]:

@@ -139,7 +139,7 @@ async def _show(deployment: Deployment, number: int) -> Answer:
     return Answer(value, show)
 
 
-@deployment_command(_CAMPAIGN, "people", Act.SEARCH, READS)
+@deployment_command(_CAMPAIGN, "people", Act.SEARCH, READS, noted=False)
 @_NUMBER
 @click.argument("view", type=click.Choice(list(VIEWS)), default="open")
 @of_organisation("Only this organisation's users.")

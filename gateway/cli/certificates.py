@@ -16,13 +16,14 @@ from ca.store import CertificateRecord
 from enroll import crls, generations, store
 from enroll.acme.store import credentials_alive
 from enroll.certificates import ending
+from enroll.operators import registers as noting
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from gateway.cli import registers
 from gateway.cli.asked import asked, proposed
-from gateway.cli.caller import OutputFile, actor, write
+from gateway.cli.caller import OutputFile, acting, actor, write
 from gateway.cli.frame import ASKS, READS, Answer, answer, deployment_command, detail, listing
 from gateway.cli.people import known_user, of_user
 from gateway.cli.root import GROUPS
@@ -50,6 +51,7 @@ async def _list(
     ra = deployment.ra
     if user_id is not None:
         known_user(ra, user_id)
+        await noting.note_reading(ra, acting(), Act.SEARCH, "certificates", [user_id])
     found = registers.certificates(ra, registers.wanted(user_id=user_id, state=status, **given))
     columns = {
         "serial": "Serial",
@@ -67,7 +69,10 @@ async def _list(
 @click.option("--pem", is_flag=True, help="Print the certificate itself.")
 async def _show(deployment: Deployment, name: str, pem: bool) -> Answer:
     """Show a certificate: by serial, SHA-256 fingerprint, or common name (the newest of that name)."""
-    found = known_certificate(deployment.ra, name)
+    ra, found = deployment.ra, known_certificate(deployment.ra, name)
+    its = ra.database.read_now(lambda db: store.enrollment_of(db, found.serial))
+    if its is not None:
+        await noting.note_reading(ra, acting(), Act.SEARCH, "certificates", [its.user_id])
     body = to_pem(found.der).decode() if found.der is not None else ""
     record = record_of(found, deployment.ra)
     if pem and body:

@@ -61,6 +61,20 @@ class Streamed(Answer):
     parts: Callable[[bool], AsyncGenerator[bytes]] | None = None
 
 
+class Watched(Iterator[Mapping[str, Any]]):
+    """Records that are written as they come, and whose they were."""
+
+    def __init__(self, records: Iterator[Mapping[str, Any]]) -> None:
+        self._records = records
+        self.people = set[str]()
+
+    def __next__(self) -> Mapping[str, Any]:
+        record = next(self._records)
+        if user_id := record.get("user_id"):
+            self.people.add(user_id)
+        return record
+
+
 Work = Callable[..., Awaitable[Answer]]
 
 
@@ -82,10 +96,18 @@ class Gate:
 
     act: Act
     wanted: Verdict
+    #: Whether the trail says whose data it read (O18); False where the function says so itself.
+    noted: bool = True
+
+    @property
+    def notes(self) -> bool:
+        return self.noted and self.wanted is READS and self.act in _OF_PEOPLE
 
 
 #: Looks, and changes nothing.
 READS = Verdict.READ
+#: What of it is about people.
+_OF_PEOPLE = frozenset({Act.SEARCH, Act.APPLICATIONS, Act.PRINT})
 #: Does it at once.
 DOES = Verdict.DO
 #: Does it at once, or makes a proposal of it: what it calls asks who acts (`enroll/operators/asking.py`).
@@ -147,14 +169,14 @@ def command(
 
 
 def deployment_command(
-    group: click.Group, name: str, act: Act, wanted: Verdict
+    group: click.Group, name: str, act: Act, wanted: Verdict, *, noted: bool = True
 ) -> Callable[[Work], click.Command]:
     """Registers a command on an opened data directory: ``async work(deployment, **params) -> Answer``.
 
     Where a gateway runs on it, that one does it, and nobody is asked for a passphrase. ``act`` and
-    ``wanted``: whose command it is, by their role (`enroll/operators/roles.py`).
+    ``wanted``: whose command it is, by their role (`enroll/operators/roles.py`). ``noted``: as for `Gate`.
     """
-    return _on_deployment(group, name, Gate(act, wanted))
+    return _on_deployment(group, name, Gate(act, wanted, noted))
 
 
 def passphrase_command(group: click.Group, name: str) -> Callable[[Work], click.Command]:
@@ -203,8 +225,30 @@ async def worked(
     with acting_as(_identified(deployment)):
         if gate is not None:
             require_any(acting(), gate.act, gate.wanted)
+        found = await work(deployment, **params)
         # Written before it is closed: a long list is read while it is written.
-        return await _present(await work(deployment, **params), as_json)
+        if gate is None or not gate.notes:
+            return await _present(found, as_json)
+        return await _noted(deployment, gate.act, found, as_json)
+
+
+async def _noted(deployment: Any, act: Act, found: Answer, as_json: bool) -> int:
+    """Whose data an answer has stands in the trail before it is told; of a list that is read while it is
+    written, as far as that came."""
+    from enroll.operators import registers
+
+    async def note(of: str, people: Iterable[str]) -> None:
+        await registers.note_reading(deployment.ra, acting(), act, of, [*people])
+
+    streamed = {of: each for of, each in found.value.items() if isinstance(each, Watched)}
+    for of, told in found.value.items():
+        if of not in streamed:
+            await note(of, registers.people_in(told))
+    try:
+        return await _present(found, as_json)
+    finally:
+        for of, told in streamed.items():
+            await note(of, told.people)
 
 
 def _identified(deployment: Any) -> Actor:
@@ -256,7 +300,7 @@ def listing(key: str, records: Iterable[Mapping[str, Any]], columns: Mapping[str
     Keys that end in ``_at`` are moments: seconds in JSON, Japan's time in the table. Records of an iterator
     are written as they come.
     """
-    found = records if isinstance(records, Iterator) else list(records)
+    found = Watched(records) if isinstance(records, Iterator) else list(records)
     return Answer({key: found}, lambda console: write_table(console, found, columns, cell))
 
 

@@ -12,7 +12,7 @@ import click
 from enroll import identifiers
 from enroll.jst import shown
 from enroll.languages import LANGUAGES
-from enroll.operators import asking, credentials, emergency, operating, store
+from enroll.operators import asking, credentials, emergency, operating, registers, store
 from enroll.operators.asking import Done, Proposed, state_at
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import Act, Role, roles_with
@@ -232,6 +232,9 @@ async def _proposal_show(deployment: Deployment, number: int) -> Answer:
     record = _proposal_record(found, at)
     record |= {"payload": dict(found.payload), "before": dict(found.before), "result": dict(found.result)}
     record |= {"deciders": list(roles_with(KINDS[found.kind].act, deciding=True))}
+    await registers.note_reading(
+        deployment.ra, acting(), Act.STANDING, "proposals", [*registers.people_in(record)]
+    )
     lines = [f"to do   {name}: {_short(value)}" for name, value in found.payload.items()]
     lines += [f"before  {name}: {value}" for name, value in found.before.items() if value not in ("", None)]
     if deployment.ra.database.read_now(lambda db: asking.may_decide(db, acting(), found, at)):

@@ -10,7 +10,7 @@ import click
 
 from enroll import identifiers, listings, store
 from enroll.jst import shown
-from enroll.operators import taking
+from enroll.operators import registers, taking
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act, roles_with
 from enroll.people.applications import OTHER, REASONS, REJECTIONS, Decision, Recorded, RevokeOld
@@ -93,13 +93,14 @@ async def _list(deployment: Deployment, every: bool) -> Answer:
     return Answer(table.value, show)
 
 
-@deployment_command(_APPLICATION, "show", Act.APPLICATIONS, READS)
+@deployment_command(_APPLICATION, "show", Act.APPLICATIONS, READS, noted=False)
 @click.argument("number", type=int)
 async def _show(deployment: Deployment, number: int) -> Answer:
     """Show an application: who is to get what, who asks for it, and what was decided."""
     found = deployment.ra.database.read_now(lambda db: store.application(db, number))
     if found is None:
         raise Refusal("not_found", field="application")
+    await registers.note_applications(deployment.ra, acting(), [found])
     record = _application_record(deployment.ra, found)
     lines = [
         f"Decide: sekisho application approve {number}, or sekisho application reject {number} --note WHY"

@@ -18,7 +18,7 @@ from gateway.serving.deployment import Deployment
 from gateway.web import references
 
 
-@deployment_command(root, "find", Act.SEARCH, READS)
+@deployment_command(root, "find", Act.SEARCH, READS, noted=False)
 @click.argument("text", nargs=-1, required=True, metavar="TEXT...")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Rows of each kind."

@@ -10,7 +10,7 @@ import click
 from enroll import identifiers, listings
 from enroll.jst import start_of
 from enroll.listings import Acts
-from enroll.operators import trail
+from enroll.operators import registers, trail
 from enroll.operators.roles import Act, Verdict
 from enroll.refusals import Refusal
 from gateway.cli.caller import acting, actor
@@ -73,7 +73,10 @@ async def _audit(
 async def _sessions(deployment: Deployment, user_id: str | None) -> Answer:
     """List who is logged in."""
     at = deployment.ra.now()
-    found = deployment.ra.database.read_now(lambda db: sessions.listed(db, at, user_id))
+    ra = deployment.ra
+    found = ra.database.read_now(lambda db: sessions.listed(db, at, user_id))
+    whose = [each["subject"] for each in found if identifiers.valid_user_id(each["subject"])]
+    await registers.note_reading(ra, acting(), Act.SEARCH, "sessions", whose)
     columns = {
         "id": "Session",
         "site": "Site",

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 #: Where lines begin so of which other systems are told.
 TOLD = re.compile(r"(application|proposal|certificate|request|mail)\.[a-z]+")
 #: Lines of those that are nobody's business elsewhere: our own list, our own mails.
-OURS = {"mail.retried", "certificate.planned-anew"}
+OURS = {"mail.retried", "certificate.planned-anew", "application.seen"}
 
 
 def line(action, subject="S", result="done", detail="{}"):

@@ -13,7 +13,6 @@ from enroll.listings.store import Applied
 from enroll.operators import registers, taking
 from enroll.operators.applied import payload_of
 from enroll.operators.registers import Page
-from enroll.operators.roles import Act
 from enroll.people import register
 from enroll.people.applications import Recorded
 from enroll.store import Application
@@ -81,8 +80,7 @@ async def listed(call: Call) -> Answer:
         return registers.applications(db, call.actor, wanted, behind, asked.limit)
 
     page = await call.read(work)
-    shown = [each.user_id for each in page.rows if each.user_id]
-    await registers.note_listing(call.ra, call.actor, Act.APPLICATIONS, "applications", shown)
+    await registers.note_applications(call.ra, call.actor, page.rows)
     last = page.rows[-1] if page.further else None
     following = "" if last is None else cursor_of(last.submitted_at, last.id)
     return Answer(records.page([records.application(each) for each in page.rows], following))
@@ -92,9 +90,7 @@ async def shown(call: Call) -> Answer:
     """One."""
     number = call.number("application")
     found: Application = await call.read(lambda db: registers.application(db, call.actor, number))
-    if found.user_id:
-        shown = [found.user_id]
-        await registers.note_listing(call.ra, call.actor, Act.APPLICATIONS, "applications", shown)
+    await registers.note_applications(call.ra, call.actor, [found])
     return one(records.application(found))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from enroll.identifiers import typed, typed_policy_number, typed_user_id
 from enroll.listings import Wanted
 from enroll.operators import registers
 from enroll.operators.registers import Page
+from enroll.operators.roles import Act
 from gateway.sites.api import records
 from gateway.sites.api.asked import ask
 from gateway.sites.api.calls import Answer, Call, Record, one
@@ -62,13 +63,16 @@ async def listed(call: Call) -> Answer:
         return registers.certificates(db, call.actor, wanted, call.now(), before, asked.limit)
 
     page = await call.read(work)
+    await _note(call, page.rows)
     following = cursor_of(page.rows[-1]["number"]) if page.further else ""
     return Answer(records.page([records.certificate(each) for each in page.rows], following))
 
 
 async def shown(call: Call) -> Answer:
     """One, with its PEM."""
-    return one(await call.read(lambda db: _shown(db, call)))
+    found = await call.read(lambda db: registers.certificate(db, call.actor, serial_of(call), call.now()))
+    await _note(call, [found])
+    return one(records.certificate(found))
 
 
 async def revoke(call: Call) -> Answer:
@@ -96,8 +100,9 @@ def serial_of(call: Call) -> str:
     return typed(call.names["serial"]).replace(":", "").lower()
 
 
-def _shown(db: Transaction, call: Call) -> Record:
-    return records.certificate(registers.certificate(db, call.actor, serial_of(call), call.now()))
+async def _note(call: Call, found: Sequence[Mapping[str, Any]]) -> None:
+    shown = [*registers.people_in(list(found))]
+    await registers.note_reading(call.ra, call.actor, Act.SEARCH, "certificates", shown)
 
 
 def _standing(db: Transaction, serial: str, call: Call) -> Record:

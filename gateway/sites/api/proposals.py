@@ -8,6 +8,7 @@ from ca.storage import Transaction
 from enroll.operators import asking, registers
 from enroll.operators import store as operators
 from enroll.operators.registers import Page
+from enroll.operators.roles import Act
 from enroll.operators.store import Proposal
 from gateway.sites.api import records
 from gateway.sites.api.calls import Answer, Call, Record, one
@@ -41,7 +42,10 @@ async def shown(call: Call) -> Answer:
     def work(db: Transaction) -> Record:
         return records.proposal(asking.seen(db, call.actor, number), call.now(), whole=True)
 
-    return one(await call.read(work))
+    found = await call.read(work)
+    shown = [*registers.people_in(found)]
+    await registers.note_reading(call.ra, call.actor, Act.STANDING, "proposals", shown)
+    return one(found)
 
 
 async def withdraw(call: Call) -> Answer:

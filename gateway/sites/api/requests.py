@@ -6,9 +6,10 @@ from ca.storage import Transaction
 from enroll.identifiers import typed, typed_user_id
 from enroll.operators import registers
 from enroll.operators.registers import Page
+from enroll.operators.roles import Act
 from enroll.requests.enrollment import Enrollment
 from gateway.sites.api import records
-from gateway.sites.api.calls import Answer, Call, Record, one
+from gateway.sites.api.calls import Answer, Call, one
 from gateway.sites.api.reading import Name, Paged, cursor_of, numbers_after
 
 
@@ -28,6 +29,7 @@ async def listed(call: Call) -> Answer:
         return registers.requests(db, call.actor, user_id, after[0] if after else None, asked.limit)
 
     page, last = await call.read(work)
+    await _note(call, [each.user_id for each in page.rows])
     found = [records.request(each, call.now()) for each in page.rows]
     return Answer(records.page(found, cursor_of(last) if page.further else ""))
 
@@ -36,7 +38,10 @@ async def shown(call: Call) -> Answer:
     """One."""
     request_id = typed(call.names["request_id"])
 
-    def work(db: Transaction) -> Record:
-        return records.request(registers.request(db, call.actor, request_id), call.now())
+    found: Enrollment = await call.read(lambda db: registers.request(db, call.actor, request_id))
+    await _note(call, [found.user_id])
+    return one(records.request(found, call.now()))
 
-    return one(await call.read(work))
+
+async def _note(call: Call, shown: list[str]) -> None:
+    await registers.note_reading(call.ra, call.actor, Act.SEARCH, "requests", shown)

@@ -47,6 +47,7 @@ ACTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
             ("団体の登録を取消（取込の取消）", "Organisation taken back with an import"),
             "warn",
         ),
+        "application.seen": (("申請を表示", "An application was read"), "plain"),
         "application.submitted": (("申請を受付", "Application taken in"), "plain"),
         "application.hastened": (("申請を至急に変更", "Application made urgent"), "warn"),
         "application.approved": (("申請を承認", "Application approved"), "good"),

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from aiohttp import web
 
 from enroll.identifiers import number_in
-from enroll.operators import applied, asking, viewing
+from enroll.operators import applied, asking, registers, viewing
 from enroll.operators.applied import PAGE, Seen, Wanted
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
@@ -74,6 +74,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     after = _cursor(query.get("after", ""))
 
     page = await ra.database.read(lambda db: applied.listed(db, ra, visitor.actor, wanted, after))
+    await registers.note_applications(ra, visitor.actor, [row.application for row in page.rows])
     narrowed = _said(chosen)
     state_told = told(request)
     return show(
@@ -105,6 +106,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """One: what is applied for beside what there is, who may be the same, and what the visitor may do."""
     ra, seen = request.app[GATE].ra, await _known(request, visitor)
     found = seen.application
+    await registers.note_applications(ra, visitor.actor, [found])
     names = await ra.database.read(lambda db: viewing.names_in(db, {**asdict(found), "person": {}}))
     different, same = _lines(seen, names, ra.now())
     state = told(request)

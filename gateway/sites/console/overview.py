@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from ca.storage import Transaction
-from enroll.operators import queue, viewing
+from enroll.operators import queue, registers, viewing
 from enroll.operators.queue import Task
 from enroll.operators.roles import LABELS, Act, Role, permitted
 from enroll.operators.store import Glass, Proposal
@@ -36,6 +36,7 @@ async def home(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         return viewing.standing(db, ra, visitor.actor), tasks, viewing.names_in(db, *map(_named, tasks))
 
     found, tasks, names = await ra.database.read(work)
+    await registers.note_reading(ra, visitor.actor, Act.STANDING, "queue", list(names.users))
     counts = {**found}
     if visitor.may("ca") and gate.examined is not None:
         counts["authority"] = sum(each.state != "ok" for each in (await gate.examined()).findings)

@@ -12,6 +12,8 @@ from aiohttp import web
 from ca.errors import ConfigError
 from ca.storage import Transaction
 from enroll.identifiers import number_in, typed_user_id
+from enroll.operators import registers
+from enroll.operators.roles import Act
 from enroll.operators.viewing import Names, names_in
 from enroll.postcards import batches
 from enroll.postcards import store as batch_store
@@ -51,11 +53,14 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
     there, found, newer, total, names = await ra.database.read(read)
     start = next((place for place, each in enumerate(there, start=1) if each.letter == behind), 0)
+    here = there[start : start + _PAGE]
+    shown = [each.user_id for each in here]
+    await registers.note_reading(ra, visitor.actor, Act.PRINT, "postcards", shown)
     return show(
         request,
         "postcards.html",
         visitor,
-        waiting=there[start : start + _PAGE],
+        waiting=here,
         first=start + 1,
         waiting_total=len(there),
         ready=sum(each.postal.complete for each in there),
@@ -102,12 +107,14 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
     found, cards, names = await ra.database.read(read)
     behind = number_in(request.query.get("after", ""), 14) or 0
+    here = cards[behind : behind + _PAGE]
+    await registers.note_reading(ra, visitor.actor, Act.PRINT, "postcards", [*registers.people_in(here)])
     return show(
         request,
         "postcard_batch.html",
         visitor,
         found=found,
-        cards=cards[behind : behind + _PAGE],
+        cards=here,
         first=behind + 1,
         needless=[each for each in cards if found.state in OPEN and each["state"] != "queued"],
         open=found.state in OPEN,

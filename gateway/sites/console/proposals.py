@@ -9,10 +9,10 @@ from aiohttp import web
 from ca.storage import Transaction
 from enroll.identifiers import number_in
 from enroll.jobs.kinds import KINDS as JOBS
-from enroll.operators import asking, viewing
+from enroll.operators import asking, registers, viewing
 from enroll.operators.asking import may_decide, state_at
 from enroll.operators.kinds import KINDS
-from enroll.operators.roles import LABELS, roles_with
+from enroll.operators.roles import LABELS, Act, roles_with
 from enroll.operators.store import Proposal
 from enroll.operators.viewing import Names
 from gateway.sites.console import saying
@@ -43,6 +43,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
     found, newer, total, decides, names = await ra.database.read(work)
     page = found[:_PAGE]
+    await _note(request, visitor, names)
     return show(
         request,
         "proposals.html",
@@ -67,6 +68,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     names, decides = await ra.database.read(
         lambda db: (viewing.names_in(db, _facts(found)), may_decide(db, visitor.actor, found, at))
     )
+    await _note(request, visitor, names)
     different, same = saying.lines(found.kind, found.payload, found.before, names)
     return show(
         request,
@@ -135,6 +137,11 @@ async def _called(request: web.Request, found: Proposal, verb_ja: str, verb_en: 
 def _facts(found: Proposal) -> dict[str, Any]:
     by = {"proposed_by": found.proposed_by, "decided_by": found.decided_by}
     return {"payload": found.payload, "before": found.before, **by}
+
+
+async def _note(request: web.Request, visitor: Visitor, names: Names) -> None:
+    ra, shown = request.app[GATE].ra, list(names.users)
+    await registers.note_reading(ra, visitor.actor, Act.STANDING, "proposals", shown)
 
 
 async def _known(request: web.Request, visitor: Visitor) -> Proposal:
