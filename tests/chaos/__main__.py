@@ -48,6 +48,8 @@ _PROGRAMS, _PEOPLE, _APART = 3, 6, 15.0
 # one ends after a minute and a half at most (`enroll.scheduler`), and a letter that it was handing over when
 # it died is given up after two minutes (`enroll.mail.store.LEASE`), for an operator to let go.
 _AFTERWARDS = 160.0
+# Seconds for one answer then.
+_ANSWER = 20.0
 
 
 def main() -> int:
@@ -210,7 +212,8 @@ async def _end(world: World, nodes: dict[str, str], paths: list[str]) -> End:
     revoked = world.record.revoked.keys()
     while True:
         certificates, lines = await _register(world)
-        lists = {name: await listed(world, node, paths) for name, node in world.nodes.items()}
+        patience = _ANSWER * world.fair.mean
+        lists = {name: await listed(world, node, paths, patience) for name, node in world.nodes.items()}
         ended = not any(status == "reserved" for _, _, status in certificates)
         told = all(revoked <= serials for name, serials in lists.items() if not nodes[name])
         if (ended and told) or world.fair() > until:

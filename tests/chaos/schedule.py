@@ -37,6 +37,11 @@ class Fair:
         return self._seconds + (time.monotonic() - self._at) / self._slow
 
     @property
+    def mean(self) -> float:
+        """How many times as long everything has taken so far."""
+        return max((time.monotonic() - self._begun) / max(self(), 1.0), 1.0)
+
+    @property
     def told(self) -> str:
         wall = time.monotonic() - self._begun
         return f"{self():.0f} of {wall:.0f} s, and at the slowest took {self.slowest:.1f} times as long"

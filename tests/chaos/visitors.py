@@ -29,6 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.bench.acme_load import Client, Target
 from tests.chaos.findings import ListSeen, Try
+from tests.chaos.schedule import Fair
 from tests.chaos.world import Node, World
 from tests.cli.processes import SEKISHO
 from tests.enroll.acme.signing import b64
@@ -55,8 +56,8 @@ class Work:
     world: World
     chance: random.Random
     letters: Callable[[str, str], str | None]
-    #: Seconds that the machine had for us (`schedule.Fair`).
-    fair: Callable[[], float]
+    #: Seconds that the machine had for us.
+    fair: Fair
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     #: When everything is well again, what has not come by then, as `fair` counts, will not come.
     last: float = float("inf")
@@ -69,7 +70,10 @@ class Work:
         waiting[what] = (time.monotonic(), said)
         while self.fair() < self.last:
             try:
-                found = await asyncio.wait_for(ask(again), limit)
+                # A busy machine, on which each gives up and asks again, would have more and more to do. While
+                # things go wrong an answer that is lost is to be asked for again.
+                patience = limit * (self.fair.mean if self.stop.is_set() else 1.0)
+                found = await asyncio.wait_for(ask(again), patience)
             except _GONE as error:
                 found, said = None, f"{type(error).__name__}: {error}"[:120]
                 self.world.record.counts["cut or silent"] += 1
@@ -447,12 +451,13 @@ async def reader(work: Work, paths: list[str]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def listed(world: World, node: Node, paths: list[str]) -> set[str]:
-    """Writes down which lists a node hands out; the serials that they tell of."""
+async def listed(world: World, node: Node, paths: list[str], patience: float = 3.0) -> set[str]:
+    """Writes down which lists a node hands out; the serials that they tell of. ``patience``: seconds for
+    each."""
     serials = set[str]()
     for path in paths:
         with suppress(*_GONE, IndexError, ValueError):
-            status, body = await asyncio.wait_for(_plain(node.behind.plain, path), 3)
+            status, body = await asyncio.wait_for(_plain(node.behind.plain, path), patience)
             if status == 200:
                 found = x509.load_der_x509_crl(body)
                 number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
