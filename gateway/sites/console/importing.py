@@ -4,7 +4,7 @@ has approved it. What comes of it is a job (`jobs.py`)."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -26,7 +26,7 @@ from gateway.web.words import Text
 
 NEW, CHECKED = "/imports/new", f"/imports/checked/{{mark:{MARK}}}"
 # Of the rows that are refused, and of those that are right, so many are listed.
-_LISTED = 50
+LISTED = 50
 # Columns of what there is to choose.
 _CHOSEN = ("role", "notice_by", "language", "issue_password_by")
 #: One file is looked through at a time in a process: the others wait, and logins do not.
@@ -80,7 +80,7 @@ async def outcome(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     if found is None:
         return _gone(request)
     refused = zip(found.refused.rows, found.problems, strict=True)
-    listed = [(row, reason(problem, language)) for row, problem in list(refused)[:_LISTED]]
+    listed = [(row, reason(problem, language)) for row, problem in list(refused)[:LISTED]]
     rows = found.payload["rows"]
     return show(
         request,
@@ -91,14 +91,10 @@ async def outcome(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         path=request.path,
         kind=PROPOSALS[found.kind],
         refused=listed,
-        good=rows[:_LISTED],
+        good=rows[:LISTED],
         total=len(rows),
-        columns=[
-            (name, words)
-            for name, words in imports.KINDS[found.kind].shape.columns.items()
-            if _given(rows, name)
-        ],
-        said=lambda field, value: _said(field, value),
+        columns=columns_of(found.kind, rows),
+        said=said,
         alike=any(problem.field == "alike" for problem in found.problems),
         problem=UNPROPOSED.get(state.get("wrong", "")),
         values=state.get("values", {}),
@@ -153,7 +149,7 @@ def _written(shape: Shape) -> list[tuple[Text, Text]]:
     found = list[tuple[Text, Text]]()
     for name in _CHOSEN:
         if codes := list(dict.fromkeys(shape.values.get(name, {}).values())):
-            japanese = "・".join(_said(name, code)[0] for code in codes)
+            japanese = "・".join(said(name, code)[0] for code in codes)
             found.append(((shape.columns[name][1], shape.columns[name][0]), (japanese, ", ".join(codes))))
     return found
 
@@ -167,13 +163,18 @@ def _problem(state: Mapping[str, Any]) -> Text | None:
     return (f"{words[0]}（{about}）", f"{words[1]} ({about})") if about else words
 
 
-def _said(field: str, value: str) -> Text:
+def columns_of(kind: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Of the rows that are listed the columns that say anything, each with its headings."""
+    shape = imports.KINDS[kind].shape
+    return [
+        (name, words)
+        for name, words in shape.columns.items()
+        if any(each["given"].get(name) for each in rows[:LISTED])
+    ]
+
+
+def said(field: str, value: str) -> Text:
     """A cell as people read it: the words of what there is to choose."""
     if field not in _CHOSEN:
         return (value, value)
     return saying.words_of("user.add", field, value, Names({}, {}, {}, {}))
-
-
-def _given(rows: list[Mapping[str, Any]], name: str) -> bool:
-    """Whether a column of what is listed says anything."""
-    return any(each["given"].get(name) for each in rows[:_LISTED])

@@ -9,13 +9,13 @@ from aiohttp import web
 from ca.storage import Transaction
 from enroll.identifiers import number_in
 from enroll.jobs.kinds import KINDS as JOBS
-from enroll.operators import asking, registers, viewing
+from enroll.operators import asking, imports, registers, viewing
 from enroll.operators.asking import may_decide, state_at
 from enroll.operators.kinds import KINDS
 from enroll.operators.roles import LABELS, Act, roles_with
 from enroll.operators.store import Proposal
 from enroll.operators.viewing import Names
-from gateway.sites.console import saying
+from gateway.sites.console import importing, saying
 from gateway.sites.console.asking import show
 from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.sites.console.words import PROPOSALS, STATES
@@ -70,6 +70,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     )
     await _note(request, visitor, names)
     different, same = saying.lines(found.kind, found.payload, found.before, names)
+    rows = found.payload.get("rows", ()) if found.kind in imports.KINDS else ()
     return show(
         request,
         "proposal.html",
@@ -85,6 +86,10 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         own=found.proposer == visitor.actor.identity,
         deciders=roles_with(KINDS[found.kind].act, deciding=True),
         job=found.kind in JOBS,
+        rows=rows[: importing.LISTED],
+        total=len(rows),
+        columns=importing.columns_of(found.kind, rows) if rows else (),
+        said=importing.said,
         error=told(request).get("error", ""),
         done=request.query.get("done", ""),
         kinds=PROPOSALS,

@@ -38,6 +38,16 @@ from gateway.web.words import Text
 
 # Of an import so many are named.
 _NAMED = 5
+#: What the product does by itself, as the trail has it.
+_OURS: Mapping[str, Text] = MappingProxyType(
+    {
+        "issuance": ("自動（発行処理）", "issuance, by itself"),
+        "delivery": ("自動（メール送信）", "delivery, by itself"),
+        "scheduler": ("自動（定期処理）", "the scheduler"),
+        "registration": ("自動（受付処理）", "registration, by itself"),
+        "signer": ("自動（署名処理）", "the signer"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,7 @@ def who(told: str, names: Names) -> Text:
         return _named(names.operators.get(name, ""), name)
     if kind == "break-glass":
         return (f"非常時の権限（{rest}）", f"break-glass ({rest})")
-    return _user(told, names)
+    return _OURS.get(told) or _user(told, names)
 
 
 def _called(kind: str, field: str) -> Text:

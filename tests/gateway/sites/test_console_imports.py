@@ -80,6 +80,19 @@ async def test_a_file_on_its_way(office: Office, encoding: str) -> None:  # noqa
     assert ("起案しました" in made.main.text, "4月の新規登録" in made.main.text) == (True, True)
     assert _users(served) == {}
     assert "起案の内容は保持されていません" not in made.main.text
+    # Whoever decides reads every row, and what would come of it.
+    page = await approver.at.get(made.path)
+    assert [row[:3] for row in page.main.table(2)[1:]] == [
+        ["2", "12345678", "甲 一"],
+        ["4", "12345678", "𠮷田 三郎"],
+    ]
+    assert (
+        "2 / 2行" in page.main.text,
+        "取り込んだ後も、通知が送られるまでは取り消せます" in page.main.text,
+    ) == (
+        True,
+        True,
+    )
     gone = await registrar.at.get(seen.path)
     assert (gone.path, gone.status) == (NEW, 422)
     assert "確認した内容は保持されていません" in gone.main.one("div", role="alert").text
