@@ -216,6 +216,7 @@ CONSOLE: Mapping[str, Sequence[str]] = {
         "/certificates?organisation={largest}&after={certificate_place}",
     ],
     "/certificates/revoke": ["/certificates/revoke"],
+    "/emergencies": ["/emergencies"],
     "/certificates/{serial}": ["/certificates/{serial}"],
     "/certificates/{serial}.{kind}": ["/certificates/{serial}.pem"],
     "/ca": ["/ca"],
