@@ -27,34 +27,6 @@ def in_postgresql(statement: str) -> tuple[str, tuple[str, ...]]:
     return _PIECE.sub(numbered, statement), tuple(names)
 
 
-@lru_cache(maxsize=512)
-def together_in_postgresql(statements: tuple[str, ...]) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """Changes of different tables as one statement, none of which sees the others; and for each number of a
-    value in it the place of its statement, and its name there."""
-    numbers: dict[tuple[int, str], int] = {}
-
-    def numbered(at: int, found: re.Match[str]) -> str:
-        if found[1] is None:
-            return found[0]
-        return f"${numbers.setdefault((at, found[1]), len(numbers) + 1)}"
-
-    *before, last = (
-        _PIECE.sub(lambda found, at=at: numbered(at, found), statement)  # type: ignore[misc]
-        for at, statement in enumerate(statements)
-    )
-    also = ", ".join(f"also_{at} AS ({text})" for at, text in enumerate(before))
-    return f"WITH {also} {last}" if also else last, tuple(numbers)
-
-
-@lru_cache(maxsize=2_048)
-def changed_by(statement: str) -> str:
-    """The table that a statement changes; ValueError for one that changes none."""
-    found = _CHANGES.match(statement)
-    if found is None:
-        raise ValueError("it changes no table")
-    return found[1]
-
-
 @lru_cache(maxsize=2_048)
 def held_in_postgresql(statement: str) -> tuple[str, tuple[str, ...], bool]:
     """The same within a write: a SELECT holds the rows that it gives as its last word says
@@ -88,7 +60,6 @@ def holds_all(statement: str) -> bool:
     return not _read(statement)[1]
 
 
-_CHANGES = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)", re.IGNORECASE)
 _SELECT = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
 _WORD = re.compile(r"/\* (alone|untaken|look|together: [\w ]+) \*/$")
 _TOGETHER = re.compile(r"/\* together: ([\w ]+) \*/$")

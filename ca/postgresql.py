@@ -29,7 +29,7 @@ from asyncpg.protocol import NO_TIMEOUT
 from greenlet import getcurrent, greenlet
 
 from ca.databaseserver import Server, parse
-from ca.dialect import changed_by, held_in_postgresql, in_postgresql, together_in_postgresql
+from ca.dialect import held_in_postgresql, in_postgresql
 from ca.errors import ConfigError
 from ca.storage import (
     Condition,
@@ -141,29 +141,115 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
     #: When it was asked for what is not answered yet; 0.0 while there is nothing.
     asked_at = 0.0
 
+    def __init__(self, protocol: Any, transport: Any, *more: Any) -> None:
+        super().__init__(protocol, transport, *more)
+        self._known: dict[str, Any] = {}
+        self._waiting: list[tuple[str, Sequence[Any]]] = []
+        self._before, self._send = b"", transport.write
+        # What waits leaves in one piece with what the driver writes next.
+        transport.write = self._write_all
+
+    def lay_by(self, text: str, values: Sequence[Any] = ()) -> None:
+        """Has a statement sent with the next one, and done before it. Nothing that it gives is wanted; if it
+        fails the next one does, with its error."""
+        self._waiting.append((text, values))
+
+    def forget(self, text: str) -> bool:
+        """Nothing of what was laid by is to be done. Whether that statement was the first of it."""
+        waiting, self._waiting, self._before = self._waiting, [], b""
+        return bool(waiting) and waiting[0][0] == text
+
     def ask(self, text: str, values: Sequence[Any], limit: int, status: bool) -> Awaitable[Any]:
         """Rows of a statement, ``limit`` of them at most (0: all); with ``status`` also what became of it.
         Prepared once; ``Database._sweep`` sees to it that somebody answers. Of what the driver does for each
         statement of its callers it does half, and sets no timer."""
-        known: dict[str, Any] | None = self.__dict__.get("known")
-        prepared = None if known is None else known.get(text)
+        prepared = self._known.get(text)
         self.asked_at = time.monotonic()
-        if prepared is None:
-            return self._ask_first(text, values, limit, status)
-        return self._bound(prepared, values, limit, status)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            if prepared is None or not all(each in self._known for each, _ in waiting):
+                return self._ask_each(waiting, text, values, limit, status)
+            self._before = b"".join([self._executed(each, its) for each, its in waiting])
+        elif prepared is None:
+            return self._ask_each((), text, values, limit, status)
+        return self._asked(prepared, values, limit, status)
+
+    async def _ask_each(
+        self,
+        waiting: Sequence[tuple[str, Sequence[Any]]],
+        text: str,
+        values: Sequence[Any],
+        limit: int,
+        status: bool,
+    ) -> Any:
+        """The same by a journey for each, which also prepares what is not known yet."""
+        for each, its in waiting:
+            await self._ask_first(each, its, 0, False)
+        return await self._ask_first(text, values, limit, status)
 
     async def _ask_first(self, text: str, values: Sequence[Any], limit: int, status: bool) -> Any:
-        known: dict[str, Any] = self.__dict__.setdefault("known", {})
-        if len(known) >= _KNOWN:
-            known.clear()
-        prepared = known[text] = await self.prepare(text)
-        return await self._bound(prepared, values, limit, status)
+        return await self._asked(await self.know(text), values, limit, status)
 
-    def _bound(self, prepared: Any, values: Sequence[Any], limit: int, status: bool) -> Awaitable[Any]:
+    def _asked(self, prepared: Any, values: Sequence[Any], limit: int, status: bool) -> Awaitable[Any]:
         if self._protocol is None:  # it was let go of between two statements
             raise asyncpg.InterfaceError("the connection is closed")
         found = self._protocol.bind_execute(prepared._state, values, "", limit, status, NO_TIMEOUT)
         return cast(Awaitable[Any], found)
+
+    async def know(self, text: str) -> Any:
+        """The statement, prepared. By that alone the server begins a transaction: something has to be asked
+        after it, before another one is begun."""
+        prepared = self._known.get(text)
+        if prepared is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            prepared = self._known[text] = await self.prepare(text)
+        return prepared
+
+    def _executed(self, text: str, values: Sequence[Any]) -> bytes:
+        """The messages by which a prepared statement is done: Bind and Execute of the protocol 3.0."""
+        return _bound(self._known[text]._state.name, values) + _EXECUTE
+
+    def _write_all(self, content: bytes) -> None:
+        if self._before:
+            content, self._before = self._before + bytes(content), b""
+        self._send(content)
+
+
+# Execute: the unnamed portal, all rows.
+_EXECUTE = b"E\0\0\0\x09\0\0\0\0\0"
+_AS_TEXT, _AS_OCTETS = b"\0\0", b"\0\1"
+_NULL = b"\xff\xff\xff\xff"
+
+
+def _bound(name: str, values: Sequence[Any]) -> bytes:
+    """The message by which a prepared statement gets its values: octets as they are, all else as text, which
+    the server reads as whatever it wants there. StorageError for what is neither."""
+    formats, told = [], []
+    for value in values:
+        octets = isinstance(value, bytes)
+        formats.append(_AS_OCTETS if octets else _AS_TEXT)
+        if value is None:
+            told.append(_NULL)
+            continue
+        content = value if octets else _text_of(value)
+        told.append(len(content).to_bytes(4, "big") + content)
+    count = len(told).to_bytes(2, "big")
+    body = b"\0%b\0%b%b%b%b\0\0" % (name.encode(), count, b"".join(formats), count, b"".join(told))
+    return b"B" + (len(body) + 4).to_bytes(4, "big") + body
+
+
+def _text_of(value: Any) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise StorageError("it is no text") from error
+    if isinstance(value, int):
+        return b"%d" % value
+    if isinstance(value, float):
+        return repr(value).encode()
+    raise StorageError(f"a {type(value).__name__} is no value of a statement")
 
 
 class _Greenlet(greenlet):  # type: ignore[misc]
@@ -199,13 +285,12 @@ async def _run(work: Work[T], transaction: _Transaction) -> T:
 class _Transaction:
     """A transaction on a connection that somebody else begins and ends."""
 
-    __slots__ = ("connection", "deferred", "gathered", "notes", "wrote")
+    __slots__ = ("connection", "gathered", "notes", "wrote")
 
     def __init__(self, connection: _Connection) -> None:
         self.connection = connection
         self.notes: list[Note] = []
         self.gathered = Gathering()
-        self.deferred: list[tuple[str, Values]] = []
         self.wrote = False
 
     def note(self, kind: str, /, **facts: Any) -> None:
@@ -215,28 +300,12 @@ class _Transaction:
         self.gathered.add(write, row)
 
     def defer(self, statement: str, values: Values, /) -> None:
-        self.deferred.append((statement, values))
+        text, names = self._text(statement)
+        self.connection.lay_by(text, tuple(map(values.__getitem__, names)))
 
     def settle(self) -> None:
+        # What is deferred is done before whatever is asked next.
         self.gathered.settle(self)
-        self.catch_up()
-
-    def catch_up(self) -> None:
-        """Does what was deferred, by a statement for all of it that is of different tables."""
-        while self.deferred:
-            now: dict[str, tuple[str, Values]] = {}
-            later: list[tuple[str, Values]] = []
-            for statement, values in self.deferred:
-                table = changed_by(statement)
-                if later or table in now:
-                    later.append((statement, values))
-                else:
-                    now[table] = statement, values
-            self.deferred = later
-            text, names = together_in_postgresql(tuple(statement for statement, _ in now.values()))
-            said = [values for _, values in now.values()]
-            self.wrote = True
-            self._ask(self.connection.ask(text, tuple(said[at][name] for at, name in names), 0, False))
 
     def execute(self, statement: str, values: Values = {}, /) -> int:  # noqa: B006
         _, status, _ = self._ask(self._asked(statement, values, 0, True))
@@ -371,7 +440,10 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Seconds in which a write asks for its next statement, or it is undone, and run again: what it holds is
 # wanted by others, and whoever was stopped in the middle of it does not know.
 _STANDS = 6
-_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '{_STANDS}s'"
+_WRITE = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED",
+    f"SET LOCAL idle_in_transaction_session_timeout = '{_STANDS}s'",
+)
 # The server counts that from one statement to the next. Who was stopped in the middle of one (it has been
 # parsed, or half of what it gives is on its way) is none of its business, whatever waits: so it is ended by
 # whoever sees it twice. state_change is when the last piece came; a COPY is one statement, however long.
@@ -386,6 +458,8 @@ _STUCK = f"""
         WHERE waits.wait_event_type = 'Lock' AND held.pid = ANY(pg_blocking_pids(waits.pid))
     )
 """
+# The number that a commit leaves, and which it has to find there.
+_MARK = "UPDATE commit_marks SET mark = CASE mark WHEN $1 THEN $2::bigint END, at = now() WHERE slot = $3"
 
 
 class Database:
@@ -465,6 +539,9 @@ class Database:
 
     def write_now(self, work: Work[T]) -> T:
         return self._loop.result(self._open(self._writing(work)))
+
+    def holds_up(self) -> bool:
+        return not isinstance(getcurrent(), _Greenlet) and asyncio._get_running_loop() is not None
 
     def changed(self) -> int:
         """What others have committed shows after half a second at the latest."""
@@ -702,11 +779,11 @@ class Database:
 
     async def _reading(self, work: Work[T]) -> T:
         async def use(connection: asyncpg.Connection) -> T:
+            connection.lay_by(_READ)
             try:
-                await connection.execute(_READ)
                 return await _run(work, _Reader(connection))
             finally:
-                await _over(connection, "COMMIT")
+                await _over(connection, _READ, "COMMIT")
 
         return await self._again(use)
 
@@ -714,17 +791,16 @@ class Database:
         async def use(connection: asyncpg.Connection) -> T:
             transaction = _Transaction(connection)
             await _marked(connection)
+            for statement in _WRITE:
+                connection.lay_by(statement)
             try:
-                await connection.execute(_WRITE)
                 found = await _run(_settled(work), transaction)
                 if self._journal is not None and transaction.notes:
                     await self._commit_told(transaction, self._journal)
                 else:
-                    if transaction.deferred:
-                        await _run(lambda _: transaction.catch_up(), transaction)
                     await self._commit(transaction)
             except BaseException:
-                await _over(connection, "ROLLBACK")
+                await _over(connection, _WRITE[0], "ROLLBACK")
                 raise
             self._committed += 1
             return found
@@ -774,20 +850,22 @@ class Database:
         conflict."""
         connection = transaction.connection
         if not transaction.wrote:
-            await connection.execute("COMMIT")
+            await _over(connection, _WRITE[0], "COMMIT")
             return
         mark = connection.mark + 1
+        connection.lay_by(_MARK, (connection.mark, mark, connection.slot))
         try:
-            await connection.execute(
-                f"UPDATE commit_marks SET mark = CASE mark WHEN {connection.mark} THEN {mark} END, at = now()"
-                f" WHERE slot = {connection.slot}; COMMIT"
-            )
+            await connection.ask("COMMIT", (), 0, False)
         except _FAILED as error:
-            if (getattr(error, "sqlstate", None) or "").startswith(_NOT_COMMITTED):
+            refused = (getattr(error, "sqlstate", None) or "").startswith(_NOT_COMMITTED)
+            # What stands before a COMMIT has failed, if the transaction is still there.
+            if refused or (not connection.is_closed() and connection.is_in_transaction()):
                 raise
             connection.terminate()
             if not await self._was_committed(connection.slot, mark):
                 raise StorageError("the commit came to nothing", _UNDONE) from error
+        finally:
+            connection.asked_at = 0.0
         connection.mark = mark
 
     async def _was_committed(self, slot: int, mark: int) -> bool:
@@ -854,9 +932,7 @@ def _settled(work: Work[T]) -> Work[T]:
 
 def _recorded(transaction: _Transaction, journal: Recorder) -> Work[Callable[[], None]]:
     def work(db: Transaction) -> Callable[[], None]:
-        done = journal.record(db, transaction.notes)
-        transaction.catch_up()
-        return done
+        return journal.record(db, transaction.notes)
 
     return work
 
@@ -866,16 +942,24 @@ async def _marked(connection: asyncpg.Connection) -> None:
     now = time.monotonic()
     if connection.slot and now - connection.marked_at < _MARKED:
         return
+    # So that both leave in one piece: a mark without its commit would have whoever looks it up wait.
+    for each in (_MARK, "COMMIT"):
+        await connection.know(each)
     connection.slot = await connection.fetchval("INSERT INTO commit_marks (mark) VALUES (0) RETURNING slot")
     connection.mark, connection.marked_at = 0, now
 
 
-async def _over(connection: asyncpg.Connection, statement: str) -> None:
-    """Ends a transaction that nothing hangs on; a connection that cannot even do that is let go of."""
+async def _over(connection: _Connection, begun: str, statement: str) -> None:
+    """Ends a transaction that nothing hangs on, if anything of it was sent; a connection that cannot even do
+    that is let go of. ``begun``: how it begins."""
+    if connection.forget(begun):
+        return
     try:
-        await connection.execute(statement)
+        await connection.ask(statement, (), 0, False)
     except _FAILED:
         connection.terminate()
+    finally:
+        connection.asked_at = 0.0
 
 
 async def _without(eye: asyncpg.Connection, before: set[tuple[int, str]]) -> set[tuple[int, str]]:
@@ -1036,7 +1120,7 @@ class Whole:
     def held(self, tables: Sequence[Table]) -> Iterator[Transaction]:
         names = ", ".join((*(each.name for each in tables), "schema_steps", "commit_marks"))
         with self._connected() as (loop, connection):
-            loop.result(connection.execute(_WRITE))
+            loop.result(connection.execute("; ".join(_WRITE)))
             loop.result(connection.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"))
             yield _Blocking(connection, loop)
             loop.result(connection.execute("COMMIT"))
@@ -1045,7 +1129,7 @@ class Whole:
     def filling(self, schemas: Sequence[Schema]) -> Iterator[Filling]:
         with self._connected() as (loop, connection):
             loop.result(_make_ledger(connection))
-            loop.result(connection.execute(_WRITE))
+            loop.result(connection.execute("; ".join(_WRITE)))
             loop.result(_bring_level(connection, schemas))
             yield _Filling(connection, loop)
             loop.result(connection.execute("COMMIT"))
@@ -1056,7 +1140,7 @@ class Whole:
     def made_shape(self, schemas: Sequence[Schema]) -> Shape:
         # Nobody else sees what is temporary, and nothing of it is left.
         async def make(connection: asyncpg.Connection) -> None:
-            await connection.execute(_WRITE)
+            await connection.execute("; ".join(_WRITE))
             await connection.execute("SET LOCAL search_path = pg_temp")
             for statement in (_LEDGER, _MARKS):
                 await connection.execute(statement)

@@ -5,6 +5,7 @@ Statements are SQL that SQLite and PostgreSQL both have, with values as ``:name`
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -77,12 +78,11 @@ class Transaction(Protocol):
         of ``write`` undoes everybody's work."""
 
     def defer(self, statement: str, values: Values, /) -> None:
-        """Carries a change out before this transaction is committed, of which nothing has to be known, and
-        which nothing else of it rests on or asks for; an engine may send several of them together. No row is
-        changed by two of them."""
+        """Carries a change out of which nothing has to be known, before whatever is asked for next, or the
+        commit. An engine may send it along with that: then an error of it is raised there."""
 
     def settle(self) -> None:
-        """Has both done now: before rows are read, or changed, that may be among those."""
+        """Has done now what was gathered: before rows are read, or changed, that may be among those."""
 
 
 Work = Callable[[Transaction], T]
@@ -187,6 +187,10 @@ class Storage(Protocol):
     def write_now(self, work: Work[T]) -> T:
         """``write`` for callers without an event loop; blocks."""
 
+    def holds_up(self) -> bool:
+        """Whether an event loop would have to wait for ``read_now`` here: whoever runs in one awaits ``read``
+        where this is so."""
+
     def changed(self) -> int:
         """A number that differs from an earlier one of this thread's if anything was committed in between,
         by whatever process; where nobody can say that for two seconds it differs each time, and is negative.
@@ -211,6 +215,11 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Finishes the work handed in so far and lets go."""
+
+
+async def unblocked(database: Storage, asks: Callable[[], T]) -> T:
+    """What is given by what calls ``read_now``: in a thread where an event loop would have to wait for it."""
+    return await asyncio.to_thread(asks) if database.holds_up() else asks()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SOCKET = ".s.PGSQL.5432"
+# How the statement is prepared, with the name that it is asked for by.
+_PREPARED = re.compile(rb"P....(\w+)\0COMMIT\0", re.DOTALL)
 # An answer's message CommandComplete, with the tag of what was done.
 _COMMITTED = b"COMMIT\x00"
 
@@ -71,9 +74,12 @@ class Way:
     def _ask(self, client: socket.socket, server: socket.socket, *ends: threading.Event) -> None:
         """From the client to the server."""
         lost, kept = ends
+        asked = re.compile(rb"(?!)")
         with suppress(OSError):
             while some := client.recv(65_536):
-                if some[:1] == b"Q" and b"; COMMIT" in some and self.cut:
+                if prepared := _PREPARED.search(some):
+                    asked = re.compile(rb"B....\0" + prepared[1] + rb"\0", re.DOTALL)
+                if asked.search(some) and self.cut:
                     self.cuts += 1
                     how, self.cut = self.cut, ""
                     if how == "after":

@@ -13,13 +13,11 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
-from ca import postgresql
-from ca.dialect import in_postgresql
 from enroll.acme import credentials, fulfilment, ordering, registration, store
 from enroll.acme.accounts import Account
 from enroll.acme.keys import account_key
@@ -30,7 +28,7 @@ from tests.bench.tls_bench import cpu
 from tests.engines import VARIABLE
 from tests.enroll.acme.acme_world import FQDN, csr, new_key, serve
 
-_SQLITE, _HELD, _SERIALIZABLE = "SQLite", "PostgreSQL, rows held", "PostgreSQL, SERIALIZABLE"
+_SQLITE, _POSTGRESQL = "SQLite", "PostgreSQL"
 _AT_ONCE = 8
 
 
@@ -50,28 +48,11 @@ async def _rounds(rounds: int, count: int, accounts: int) -> Figures:
         server = running.enter_context(cluster.running(durable=True))
         databases.shared_from_now_on(cluster)
         async with AsyncExitStack() as opened:
-            flows = {
-                engine: await _opened(opened, engine, accounts) for engine in (_SQLITE, _HELD, _SERIALIZABLE)
-            }
+            flows = {engine: await _opened(opened, engine, accounts) for engine in (_SQLITE, _POSTGRESQL)}
             for _ in range(rounds):
                 for engine, flow in flows.items():
-                    with _as_before(engine == _SERIALIZABLE):
-                        figures.add(engine, await _round(flow, server, count))
+                    figures.add(engine, await _round(flow, server, count))
     return figures
-
-
-@contextmanager
-def _as_before(serializable: bool) -> Iterator[None]:
-    """The engine as it was: writes see one snapshot and give way, and hold nothing."""
-    kept = postgresql._WRITE, postgresql.held_in_postgresql, postgresql._TRIES
-    if serializable:
-        # On a busy machine twelve tries were not enough.
-        postgresql._WRITE, postgresql._TRIES = "BEGIN ISOLATION LEVEL SERIALIZABLE", 40
-        postgresql.held_in_postgresql = lambda statement: (*in_postgresql(statement), True)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        postgresql._WRITE, postgresql.held_in_postgresql, postgresql._TRIES = kept  # type: ignore[assignment]
 
 
 async def _opened(opened: AsyncExitStack, engine: str, count: int) -> tuple[Any, list[Account]]:

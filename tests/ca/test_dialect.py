@@ -6,12 +6,10 @@ That every statement has its word: `tests/held.py` and `tests/test_house.py`.
 import pytest
 
 from ca.dialect import (
-    changed_by,
     held_in_postgresql,
     holding,
     holds_all,
     in_postgresql,
-    together_in_postgresql,
 )
 from ca.storage import ALONE, LOOK, UNTAKEN, together
 
@@ -29,19 +27,6 @@ from ca.storage import ALONE, LOOK, UNTAKEN, together
 def test_values_have_numbers_there(statement, text, values):
     """A name within a string, a quoted name, a comment or a cast is none of ours."""
     assert in_postgresql(statement) == (text, values)
-
-
-def test_changes_of_several_tables_are_one_statement():
-    """Each has values of its own, whatever they are called; a name in a string is none."""
-    insert, update = "INSERT INTO t (a, b) VALUES (:a, ':a')", "UPDATE u SET a = :a, b = :b WHERE c = :a"
-    assert together_in_postgresql((insert,)) == (insert.replace(":a, '", "$1, '"), ((0, "a"),))
-    assert together_in_postgresql((insert, update)) == (
-        "WITH also_0 AS (INSERT INTO t (a, b) VALUES ($1, ':a')) UPDATE u SET a = $2, b = $3 WHERE c = $2",
-        ((0, "a"), (1, "a"), (1, "b")),
-    )
-    assert [changed_by(each) for each in (insert, update, " delete from v WHERE 1 = 1")] == ["t", "u", "v"]
-    with pytest.raises(ValueError, match="changes no table"):
-        changed_by("SELECT a FROM t")
 
 
 @pytest.mark.parametrize(

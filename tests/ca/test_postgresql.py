@@ -424,15 +424,21 @@ async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s
     assert len(set(ran)) == 2
 
 
-async def test_what_is_deferred_is_sent_together_and_belongs_to_the_transaction(database, monkeypatch):
-    """One statement for changes of different tables, in their order for those of one; before the commit, or
-    what is settled. Nothing of it is there when the work has failed, or one of them has."""
-    asked, ask = [], postgresql._Connection.ask
+@pytest.fixture
+def journeys(monkeypatch):
+    """What was written to the server, each time."""
+    sent, write_all = [], postgresql._Connection._write_all
     monkeypatch.setattr(
         postgresql._Connection,
-        "ask",
-        lambda self, text, *more: (asked.append(text), ask(self, text, *more))[1],
+        "_write_all",
+        lambda self, content: (sent.append(self._before + bytes(content)), write_all(self, content))[1],
     )
+    return sent
+
+
+async def test_what_is_deferred_goes_with_what_is_asked_next(journeys, database):
+    """In its order, and so does the beginning; what is left goes with the commit. Nothing of it is there when
+    the work has failed, or one of them has."""
     await database.write(lambda db: db.execute("CREATE TABLE others (name TEXT UNIQUE)"))
 
     def work(*some, then=lambda db: None):
@@ -443,27 +449,77 @@ async def test_what_is_deferred_is_sent_together_and_belongs_to_the_transaction(
 
         return both
 
-    def settled(db):
-        before = len(names_in(db))
-        db.settle()
-        return before, len(names_in(db))
-
     def names_in(db):
-        return db.rows("SELECT name FROM things ORDER BY id")
+        return len(db.rows("SELECT name FROM things ORDER BY id"))
 
-    asked.clear()
-    await database.write(work(("things", "one"), ("others", "two")))
-    assert [each.count("INSERT") for each in asked] == [2]
-    asked.clear()
-    await database.write(work(("things", "two"), ("things", "three"), ("others", "four")))
-    assert [each.count("INSERT") for each in asked] == [1, 2]
+    async def written(*some, **more):
+        # Once before: what is sent for the first time on a connection is prepared by itself.
+        await database.write(work(("things", "0"), ("others", "0"), then=names_in))
+        await database.write(lambda db: [db.execute(f"DELETE FROM {of} WHERE name = '0'") for of in _BOTH])
+        journeys.clear()
+        found = await database.write(work(*some, **more))
+        return found, len(journeys)
+
+    assert await written(("things", "one"), ("others", "two")) == (None, 1)
+    assert await written(("things", "two"), ("things", "three"), then=names_in) == (3, 2)
     assert names(database) == ["one", "two", "three"]
-    assert await database.write(work(("things", "four"), then=settled)) == (3, 4)
+    assert await written() == (None, 0)
     with pytest.raises(ZeroDivisionError):
         await database.write(work(("things", "five"), then=lambda db: 1 // 0))
     with pytest.raises(UniqueViolation):
         await database.write(work(("things", "five"), ("others", "two")))
-    assert names(database) == ["one", "two", "three", "four"]
+    with pytest.raises(UniqueViolation):
+        await database.write(work(("things", "five"), ("others", "two"), then=names_in))
+    assert names(database) == ["one", "two", "three"]
+
+
+_BOTH = ("things", "others")
+
+
+async def test_values_of_what_is_deferred_are_what_they_were(database):
+    """Numbers, text, octets and nothing, as by a statement of its own; what is none of these is refused."""
+    values = ["four", -(2**62), 0.1, None, "\N{HIRAGANA LETTER A}'\\x", b"\0\\x\xff", True, b""]
+    names = [f"v{number}" for number in range(len(values))]
+    columns = ["TEXT", "BIGINT", "FLOAT8", "TEXT", "TEXT", "BYTEA", "BIGINT", "BYTEA"]
+    table = ", ".join(f"{name} {of}" for name, of in zip(names, columns, strict=True))
+    await database.write(lambda db: db.execute(f"CREATE TABLE kinds ({table})"))
+    insert = f"INSERT INTO kinds VALUES ({', '.join(f':{name}' for name in names)})"
+    given = dict(zip(names, values, strict=True))
+    for _ in range(2):  # prepared, and known
+        await database.write(lambda db: db.defer(insert, given))
+    found = await database.read(lambda db: [tuple(row) for row in db.rows("SELECT * FROM kinds")])
+    assert found == [tuple(values)] * 2
+    for wrong in ([1], "\ud800", "a\0b"):
+        with pytest.raises(StorageError):
+            await database.write(lambda db, v=wrong: db.defer(insert, {**given, "v4": v}))
+    assert len(await database.read(lambda db: db.rows("SELECT 1 FROM kinds"))) == 2
+
+
+async def test_a_new_connection_may_begin_in_any_way(database, monkeypatch):
+    """Nothing that was prepared for it has begun a transaction that still stands."""
+    monkeypatch.setattr(postgresql, "_WRITE", ("BEGIN ISOLATION LEVEL SERIALIZABLE",))
+    for number in range(2):
+        await database.write(lambda db, n=number: (db.rows("SELECT name FROM things"), add(str(n))(db)))
+    assert names(database) == ["0", "1"]
+
+
+async def test_a_commit_before_which_something_fails_is_none(database):
+    """The error is that of the statement, and nothing is looked up, or done again."""
+    ran, slow = [], "UPDATE things SET name = CAST(pg_sleep(:long) AS TEXT) WHERE name = :name"
+
+    def work(name):
+        def late(db):
+            ran.append(name)
+            db.execute("SET LOCAL statement_timeout = '50ms'")
+            db.defer(slow, {"long": 5, "name": name})
+
+        return late
+
+    await database.write(add("one"))
+    await database.write(work("two"))  # prepared, and does nothing
+    with pytest.raises(StorageTrouble) as given_up:
+        await database.write(work("one"))
+    assert (given_up.value.name, ran, names(database)) == ("57014", ["two", "one"], ["one"])
 
 
 async def test_a_connection_on_which_nobody_answers_is_let_go_of(database):

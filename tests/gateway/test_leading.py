@@ -151,7 +151,9 @@ async def test_a_write_that_stands_still_holds_nobody_up(on_postgresql, office_o
     from ca import postgresql
 
     monkeypatch.setattr(
-        postgresql, "_WRITE", postgresql._WRITE.replace(f"'{postgresql._STANDS}s'", "'500ms'")
+        postgresql,
+        "_WRITE",
+        [each.replace(f"'{postgresql._STANDS}s'", "'500ms'") for each in postgresql._WRITE],
     )
     ra, runs = office_on, []
     old = take(ra, "one")
