@@ -256,5 +256,7 @@ SCHEMA = Schema(
                 _OWNER,
             ),
         ),
+        # What belongs to the last that was counted: of the record (enroll/audit.py) its hash.
+        Step("counters say", ("ALTER TABLE counters ADD COLUMN said TEXT NOT NULL DEFAULT ''",)),
     ),
 )

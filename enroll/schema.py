@@ -254,7 +254,7 @@ CREATE TABLE mail_refusals (
 
 -- A chain (enroll/audit.py): lines are added, and what is personal in one may be taken away; nothing else.
 CREATE TABLE audit (
-    id INTEGER PRIMARY KEY,                -- without a gap, by a row of counters
+    id INTEGER PRIMARY KEY,                -- without a gap, by a row of counters, which says the last hash
     at INTEGER NOT NULL,
     actor TEXT NOT NULL,
     action TEXT NOT NULL,
@@ -292,6 +292,11 @@ CREATE TABLE certificate_tally (
 INSERT INTO counters (name, value) VALUES ('tallied', 0);
 """
 
+_RECORD_ENDS = """
+UPDATE counters SET said = coalesce((SELECT hash FROM audit WHERE id = counters.value), '')
+WHERE name = 'audit';
+"""
+
 
 def _statements(part: str) -> tuple[str, ...]:
     return tuple(statement for statement in part.split(";\n") if statement.strip())
@@ -306,6 +311,7 @@ SCHEMA = Schema(
             ("enrollments", _ENROLLMENTS),
             ("mails", _MAILS),
             ("tally", _TALLY),
+            ("record ends", _RECORD_ENDS),
         )
     ),
 )

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from ca.storage import LOOK, Transaction, inserting_many
-from enroll.audit import BEGINNING, Line, Said, placed, said
+from enroll.audit import Line, Said, placed, said
 from enroll.people.store import (
     THEFT,
     USER_COLUMNS,
@@ -73,6 +73,7 @@ from enroll.requests.store import (
     drop_tickets,
     enrollment,
     enrollment_of,
+    enrollment_with_user,
     enrollments_ending,
     enrollments_of,
     enrollments_of_organisation,
@@ -136,6 +137,7 @@ __all__ = (
     "end_generation",
     "enrollment",
     "enrollment_of",
+    "enrollment_with_user",
     "enrollments_ending",
     "enrollments_of",
     "enrollments_of_organisation",
@@ -177,7 +179,9 @@ __all__ = (
 Db = Transaction
 # Lines of the audit trail that one statement writes at most.
 _AT_ONCE = 32
-_COUNT = "UPDATE counters SET value = value + :count WHERE name = 'audit' RETURNING value"
+# Number and hash of the last line: whoever goes on from it is alone until his commit.
+_END = "SELECT value, said FROM counters WHERE name = 'audit'"
+_ENDS = "UPDATE counters SET value = :number, said = :hash WHERE name = 'audit'"
 
 # -- audit and throttles -------------------------------------------------------------------------
 
@@ -189,18 +193,16 @@ def audit(db: Db, at: int, actor: str, action: str, subject: str, **detail: Any)
 
 
 def _write_audit(db: Db, lines: Sequence[Said]) -> None:
-    """All that were gathered, a few dozen in one statement. Whoever counts them is alone until his commit."""
-    counted = db.one(_COUNT, {"count": len(lines)})
-    assert counted is not None
-    number = int(counted["value"]) - len(lines) + 1
-    # Asked for by itself: while the counter was not ours somebody else was about to write that line.
-    # Of lines that were retired the last one's hash is told by the line that says so.
-    made = placed(lines, number, _hash_of(db, number - 1) or BEGINNING)
+    """All that were gathered, a few dozen in one statement."""
+    end = db.one(_END)
+    assert end is not None
+    made = placed(lines, int(end["value"]) + 1, str(end["said"]))
     for first in range(0, len(made), _AT_ONCE):
         some = made[first : first + _AT_ONCE]
         statement, names = _inserting_audit(len(some))
         values = chain.from_iterable(each.__dict__.values() for each in some)
         db.defer(statement, dict(zip(names, values, strict=True)))
+    db.defer(_ENDS, {"number": made[-1].id, "hash": made[-1].hash})
 
 
 @cache
@@ -229,11 +231,6 @@ def audit_counted(db: Db) -> int:
 def audit_hash(db: Db, number: int) -> str | None:
     """The hash of a line that is there."""
     db.settle()
-    return _hash_of(db, number)
-
-
-def _hash_of(db: Db, number: int) -> str | None:
-    """The same where no line is about to be written."""
     row = db.one(f"SELECT hash FROM audit WHERE id = :id{LOOK}", {"id": number})
     return None if row is None else str(row[0])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -36,6 +36,10 @@ class ReadCsr:
     spki: bytes
     common_names: tuple[str, ...]
     dns_names: tuple[str, ...]
+
+    @property
+    def spki_sha256(self) -> str:
+        return ca.keys.spki_sha256(self.spki)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +85,22 @@ def check_csr(
     identifiers: Collection[Identifier],
     entitlement: Entitlement,
     key_kinds: Collection[str],
-    is_account_key: Callable[[str], bool],
+    is_account_key: bool,
 ) -> CheckedCsr:
     """Checks a CSR against its order. Whatever is wrong is ``badCSR``, and the order stays ready.
 
-    ``key_kinds`` are those of the profile (``ca.keys.KINDS``); ``is_account_key`` is asked for the
-    SHA-256 of the key's SPKI, lower-case hex.
+    ``key_kinds`` are those of the profile (``ca.keys.KINDS``); ``is_account_key``: whether an account has
+    that key.
     """
     try:
         ca.keys.parse_public_key(csr.spki, key_kinds)
     except Unacceptable as refusal:
         raise bad_csr(str(refusal)) from None
     _check_names(csr.common_names, csr.dns_names, identifiers, entitlement)
-    spki_sha256 = ca.keys.spki_sha256(csr.spki)
-    if is_account_key(spki_sha256):
+    if is_account_key:
         # RFC 8555 section 11.1: a stolen account key would otherwise come with a certificate.
         raise bad_csr("the CSR's key is an account key; use another for the certificate")
-    return CheckedCsr(csr.spki, spki_sha256)
+    return CheckedCsr(csr.spki, csr.spki_sha256)
 
 
 def bad_csr(detail: str) -> Problem:

@@ -171,8 +171,10 @@ def _begin(
     ra, at = server.ra, server.ra.now()
     standing = standing_of(db, account)
     found = find_order(db, account, order_id, at, standing)
+    spki_sha256 = "" if isinstance(csr, Problem) else csr.spki_sha256
+    is_account_key, theft = store.is_account_key(db, spki_sha256, account.user_id)
     # First: an order may have become invalid because of it, and the client is to learn why.
-    user = in_force(standing.user, standing.theft)
+    user = in_force(standing.user, theft)
     if not server.by_certificate or found.order.source_serial is None:
         # A credential vouched for it. It may have been withdrawn since, and either door leads here.
         vouching(standing.credential)
@@ -186,7 +188,7 @@ def _begin(
         identifiers=found.order.identifiers,
         entitlement=entitlement(server, user, profile.name),
         key_kinds=profile.key_kinds,
-        is_account_key=lambda spki_sha256: store.is_account_key(db, spki_sha256),
+        is_account_key=is_account_key,
     )
     names = (dns_name(account.user_id, ra.settings.zone),)
     try:

@@ -32,29 +32,26 @@ class CurrentOrder:
 
 
 class Standing(NamedTuple):
-    """What an account rests on: the credential that it was bound by, its user unless that or the organisation
-    is disabled, and of such a one whether a theft is reported. ``waits``: whether the credential's own
-    request is still to be used."""
+    """What an account rests on: the credential that it was bound by, and its user unless that or the
+    organisation is disabled. ``waits``: whether the credential's own request is still to be used."""
 
     credential: store.Credential | None
     user: enroll.store.User | None
-    theft: bool
     waits: bool
 
 
 def standing_of(db: Db, account: Account) -> Standing:
     """Of an account, which is confirmed by that. What is held by it stays so until the transaction has ended,
-    so nobody needs to ask again."""
+    so nobody needs to ask again; but whether a theft is reported is asked once the user is held, by a
+    statement of its own: one that came in between is seen."""
     found = None if account.kid is None else store.bound(db, account.id)
     if found is None:
         confirm(db, account)
         credential = None if account.kid is None else store.credential(db, account.kid)
-        user, theft = enroll.store.user_in_force(db, account.user_id)
-        return Standing(credential, user, theft, credential is not None)
+        user = enroll.store.active_user(db, account.user_id)
+        return Standing(credential, user, credential is not None)
     compare(found.account, account)
-    # A statement of its own, after the user is held: a report that came in between is seen.
-    theft = found.in_force and enroll.store.theft_reported(db, found.user.user_id)
-    return Standing(found.credential, found.user if found.in_force else None, theft, found.waits)
+    return Standing(found.credential, found.user if found.in_force else None, found.waits)
 
 
 def find_order(

@@ -127,9 +127,10 @@ async def answer_challenge(
 def _order_by_credential(db: Db, server: AcmeServer, account: Account, asked: NewOrder) -> CurrentOrder:
     at = server.ra.now()
     standing = standing_of(db, account)
-    credential, user = vouching(standing.credential), in_force(standing.user, standing.theft)
+    counted = store.count_orders(db, account.id, account.user_id, at)
+    credential, user = vouching(standing.credential), in_force(standing.user, counted.theft)
     granted = entitlement(server, user, credential.profile)
-    profile, counted = _checked(db, server, account, asked, granted, at)
+    profile = _checked(db, server, asked, granted, counted)
     source = _source(db, server, account, asked, at)
     expires_at = at + ORDER_LIFETIME
     candidates = _candidates(db, server, credential, standing.waits, source, asked, at)
@@ -358,8 +359,10 @@ def _order_by_certificate(
         at = server.ra.now()
         source = _presented(db, account, peer)
         followed = profiles.of_renewal(db, server.ra, source)
-        granted = entitlement(server, active_user(db, account.user_id), followed)
-        profile, counted = _checked(db, server, account, asked, granted, at)
+        user = enroll.store.active_user(db, account.user_id)
+        counted = store.count_orders(db, account.id, account.user_id, at)
+        granted = entitlement(server, in_force(user, counted.theft), followed)
+        profile = _checked(db, server, asked, granted, counted)
         _check_replaces_presented(db, server, asked.replaces, source)
         # Every order of this door is for the renewal of what is presented, with ``replaces`` or without.
         if enroll.store.successor_of(db, source.serial or "") is not None:
@@ -457,18 +460,17 @@ def _check_renewable(server: AcmeServer, source: Enrollment, at: int) -> None:
 
 
 def _checked(
-    db: Db, server: AcmeServer, account: Account, asked: NewOrder, granted: Entitlement, at: int
-) -> tuple[str, store.Counted]:
-    """The profile of an order that may be made, at a moment that can be believed, and how many there are."""
+    db: Db, server: AcmeServer, asked: NewOrder, granted: Entitlement, counted: store.Counted
+) -> str:
+    """The profile of an order that may be made, at a moment that can be believed."""
     timekeeping.check(server.ra, db)
     check_identifiers(asked.identifiers, granted)
     profile = choose_profile(asked.profile, granted)
     offered(server, profile)
-    counted = store.count_orders(db, account.id, at)
     if counted.open >= MAX_OPEN_ORDERS:
         detail = f"the account has {MAX_OPEN_ORDERS} unfinished orders; finalize them or let them expire"
         raise rate_limited(detail, retry_after=3_600, help_url=server.help_url)
-    return profile, counted
+    return profile
 
 
 def offered(server: AcmeServer, name: str) -> Profile:

@@ -18,7 +18,7 @@ from ca.storage import ALONE, LOOK, Row, Transaction, Values, inserting, togethe
 from enroll.acme.accounts import Account
 from enroll.acme.keys import AccountKey, stored_key
 from enroll.acme.orders import Authorization, Identifier, Order
-from enroll.people.store import USER_COLUMNS, User, user_of
+from enroll.people.store import THEFT, THEFT_WAITS, USER_COLUMNS, User, theft_reported, user_of
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import WAITING
 from enroll.requests.store import ENROLLMENT_COLUMNS, as_enrollment
@@ -225,9 +225,15 @@ def account_of_key(db: Db, spki_sha256: str) -> Account | None:
     return None if row is None else _account(*row)
 
 
-def is_account_key(db: Db, spki_sha256: str) -> bool:
-    statement = "SELECT 1 FROM acme_accounts WHERE spki_sha256 = :spki_sha256"
-    return db.one(statement, {"spki_sha256": spki_sha256}) is not None
+def is_account_key(db: Db, spki_sha256: str, user_id: str) -> tuple[bool, bool]:
+    """Whether an account has this key; and whether a theft is reported of a user, who is held by now."""
+    row = db.one(
+        # A key that becomes an account's meanwhile is refused by nothing.
+        f"SELECT EXISTS (SELECT 1 FROM acme_accounts WHERE spki_sha256 = :spki_sha256), {THEFT_WAITS}{LOOK}",
+        {"spki_sha256": spki_sha256, "user_id": user_id, "theft": THEFT},
+    )
+    assert row is not None
+    return bool(row[0]), bool(row[1]) and theft_reported(db, user_id)
 
 
 def set_contacts(db: Db, account_id: str, contacts: Sequence[str]) -> bool:
@@ -281,22 +287,24 @@ def deactivate_account(db: Db, account_id: str) -> bool:
 
 class Counted(NamedTuple):
     """Of an account's orders: how many are open, and the number of the newest, which is as many as there were
-    at the most; 0 if none."""
+    at the most; 0 if none. ``theft``: whether one is reported of its user."""
 
     open: int
     newest: int
+    theft: bool
 
 
-def count_orders(db: Db, account_id: str, at: int) -> Counted:
-    """Both at a moment. The account is held by whoever adds one, or closes it."""
+def count_orders(db: Db, account_id: str, user_id: str, at: int) -> Counted:
+    """All of it at a moment. The account is held by whoever adds one, or closes it, and the user by whoever
+    reports a theft."""
     row = db.one(
         "SELECT (SELECT count(*) FROM acme_orders WHERE account_id = :account_id AND expires_at > :at"
-        " AND open = 1), (SELECT coalesce(max(number), 0) FROM acme_orders WHERE account_id = :account_id)"
-        f"{LOOK}",
-        {"account_id": account_id, "at": at},
+        " AND open = 1), (SELECT coalesce(max(number), 0) FROM acme_orders WHERE account_id = :account_id),"
+        f" {THEFT_WAITS}{LOOK}",
+        {"account_id": account_id, "at": at, "user_id": user_id, "theft": THEFT},
     )
     assert row is not None
-    return Counted(int(row[0]), int(row[1]))
+    return Counted(int(row[0]), int(row[1]), bool(row[2]) and theft_reported(db, user_id))
 
 
 def add_order(db: Db, order: Order, number: int) -> None:
@@ -315,7 +323,7 @@ def add_order(db: Db, order: Order, number: int) -> None:
         "replaces": order.replaces,
         "source_serial": order.source_serial,
     }
-    db.execute(inserting("acme_orders", values), values)
+    db.defer(inserting("acme_orders", values), values)
 
 
 _ORDER_WITH_ENROLLMENT = (
@@ -458,7 +466,7 @@ def add_authorization(db: Db, authorization: Authorization) -> None:
         "validated_at": authorization.validated_at,
         "order_id": authorization.order_id,
     }
-    db.execute(inserting("acme_authorizations", values), values)
+    db.defer(inserting("acme_authorizations", values), values)
 
 
 def authorization(db: Db, authorization_id: str) -> Authorization | None:

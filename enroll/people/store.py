@@ -490,14 +490,17 @@ def applications(
 
 def theft_reported(db: Db, user_id: str) -> bool:
     """Whether a report of theft waits for a decision: until then nothing of the user's counts."""
-    found = db.one(f"SELECT 1 FROM applications WHERE {_THEFT_WAITS}", {"user_id": user_id, "theft": THEFT})
+    found = db.one(_THEFT, {"user_id": user_id, "theft": THEFT})
     return found is not None
 
 
-_THEFT_WAITS = (
-    "applications.user_id = :user_id AND applications.kind = 'reissue' AND applications.reason = :theft"
+_THEFT = (
+    "SELECT 1 FROM applications WHERE"
+    " applications.user_id = :user_id AND applications.kind = 'reissue' AND applications.reason = :theft"
     " AND applications.state = 'submitted'"
 )
+#: The same as a part of a statement that only looks. Where it is so, `theft_reported` asks again, and holds.
+THEFT_WAITS = f"EXISTS ({_THEFT})"
 
 
 def move_applications(db: Db, user_id: str, policy_number: str) -> None:

@@ -194,9 +194,10 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
     """
     at = ra.now()
     request_id = reservation.order_id or ""
-    before = store.enrollment(db, request_id)
-    if before is None:
+    found = store.enrollment_with_user(db, request_id)
+    if found is None:
         raise LookupError(f"no enrollment for order {request_id}")
+    before, user = found
     if not ca.store.store_issued(db, reservation.serial, der, at):
         return before
     _note(db, before, reservation)
@@ -206,8 +207,9 @@ def finish(db: Transaction, ra: RegistrationAuthority, reservation: Reservation,
         profile=reservation.profile,
         version=reservation.version,
     )
-    user, theft = store.user_in_force(db, before.user_id)
     active = user is not None
+    # A statement of its own, after the user is held: a report that came in between is seen.
+    theft = active and store.theft_reported(db, before.user_id)
     if before.state in ENDED or not active:
         reason = _ENDED_BY.get(before.state, CESSATION) if active else PRIVILEGE_WITHDRAWN
         end_certificate(db, ra, reservation.serial, reason, at, actor=_SIGNER)

@@ -5,13 +5,14 @@ A change of an enrollment is compare-and-set on its state and count of downloads
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
 from ca.epochs import Place
-from ca.storage import LOOK, Row, Transaction, Values, inserting
+from ca.storage import LOOK, Row, Transaction, Values, inserting, together
+from enroll.people.store import USER_COLUMNS, User, active_user, user_of
 from enroll.requests.enrollment import Enrollment
 from enroll.requests.states import ENDED, State
 
@@ -90,6 +91,27 @@ def _update(columns: tuple[str, ...]) -> str:
 def enrollment(db: Db, request_id: str) -> Enrollment | None:
     row = db.one(f"{_ENROLLMENT} WHERE request_id = :request_id", {"request_id": request_id})
     return None if row is None else as_enrollment(row)
+
+
+_WITH_USER = (
+    f"SELECT {', '.join(f'enrollments.{name}' for name in _COLUMNS)}, {USER_COLUMNS},"
+    " users.disabled_at IS NULL AND organisations.disabled_at IS NULL"
+    " FROM enrollments JOIN users ON users.user_id = enrollments.user_id"
+    " JOIN organisations ON organisations.policy_number = users.policy_number"
+    f" WHERE enrollments.request_id = :request_id{together('organisations')}"
+)
+
+
+def enrollment_with_user(db: Db, request_id: str) -> tuple[Enrollment, User | None] | None:
+    """An enrollment, and its user unless that or the organisation is disabled."""
+    row = db.one(_WITH_USER, {"request_id": request_id})
+    if row is None:
+        # There is none, or the user was just being taken into another organisation.
+        found = enrollment(db, request_id)
+        return None if found is None else (found, active_user(db, found.user_id))
+    values = tuple(row)
+    found, of_user = _enrollment(values[: len(_COLUMNS)]), values[len(_COLUMNS) : -1]
+    return found, user_of(of_user) if values[-1] else None
 
 
 def enrollment_of(db: Db, serial: str) -> Enrollment | None:
@@ -236,9 +258,13 @@ def _enrollment_row(enrollment: Enrollment) -> dict[str, Any]:
 
 def as_enrollment(row: Row) -> Enrollment:
     """The enrollment in a row of ``ENROLLMENT_COLUMNS``, and maybe more."""
-    values = [row[name] for name in _COLUMNS]
-    values[_STATE] = State(values[_STATE])
-    return Enrollment(*values)
+    return _enrollment([row[name] for name in _COLUMNS])
+
+
+def _enrollment(values: Sequence[Any]) -> Enrollment:
+    told = list(values)
+    told[_STATE] = State(told[_STATE])
+    return Enrollment(*told)
 
 
 # -- tickets -------------------------------------------------------------------------------------

@@ -214,6 +214,13 @@ RULES: Sequence[Rule] = (
         _RESTORE,
     ),
     Rule(
+        "record-ends",
+        "SELECT k.value FROM counters k LEFT JOIN audit a ON a.id = k.value"
+        " WHERE k.name = 'audit' AND k.said <> coalesce(a.hash, '')",
+        "the record does not end with line {0} as it was counted",
+        "sekisho audit verify",
+    ),
+    Rule(
         "certificates-tallied",
         "SELECT k.value, t.n, c.n FROM counters k"
         " CROSS JOIN (SELECT coalesce(sum(certificates), 0) AS n FROM certificate_tally) AS t"

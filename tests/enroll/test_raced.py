@@ -125,7 +125,7 @@ async def open_orders(ra, monkeypatch):
         replies = await asyncio.gather(*(client.order() for _ in range(RACERS)))
         assert sum(each.status == 201 for each in replies) == 6
         account = client.kid.rpartition("/")[2]
-        assert acme.count_orders(look(ra.database), account, ra.now()).open == 6
+        assert acme.count_orders(look(ra.database), account, "", ra.now()).open == 6
 
 
 async def applications_of_an_organisation(ra, monkeypatch):

@@ -239,6 +239,11 @@ SPOILT: dict[str, tuple[Sequence[str], str, str]] = {
         "certificates-tallied",
         "up to number 0 3 were counted, and 0 are there",
     ),
+    "a record that ends otherwise": (
+        ("UPDATE counters SET said = 'f0' WHERE name = 'audit'",),
+        "record-ends",
+        "does not end with line",
+    ),
     "revocations counted back": (
         ("UPDATE counters SET value = 1 WHERE name = 'changes'",),
         "changes-counted",
