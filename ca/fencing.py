@@ -63,6 +63,9 @@ class Fenced:
     def write_now(self, work: Work[T]) -> T:
         return self.storage.write_now(self._led(work))
 
+    def holds_up(self) -> bool:
+        return self.storage.holds_up()
+
     def changed(self) -> int:
         return self.storage.changed()
 

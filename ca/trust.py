@@ -242,6 +242,13 @@ def judge(
     return leaf.peer(issuer)
 
 
+def said_of(verdict: VerifiedPeer | Rejection) -> StatusLookup:
+    """What the index had said when a verdict was given, as far as it tells."""
+    state = verdict.state if isinstance(verdict, Rejection) else CertificateState.VALID
+    said = next((each for each, meant in _INDEX_STATES.items() if meant is state), RevocationStatus.GOOD)
+    return lambda _: said
+
+
 def recheck(peer: VerifiedPeer, status: StatusLookup, at: int) -> CertificateState:
     """What can have changed since the handshake: revocation and time. Cheap, for every request."""
     indexed = status(peer.fingerprint)

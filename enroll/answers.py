@@ -78,15 +78,17 @@ class Answers:
 
     # -- when somebody asks --
 
-    def kept(self, ra: RegistrationAuthority, issuer_id: str, serial: str, by: HashName) -> Found | None:
-        """What is there already, without a wait; None: ask `made`."""
-        stored = ra.database.read_now(lambda db: published.stored_answer(db, issuer_id, serial, by))
+    def kept(
+        self, db: Transaction, ra: RegistrationAuthority, issuer_id: str, serial: str, by: HashName
+    ) -> Found | None:
+        """What is there already; None: ask `made`."""
+        stored = published.stored_answer(db, issuer_id, serial, by)
         if stored is None:
             until, unknown = self._unknown.get((issuer_id, serial), (0.0, None))
             return unknown.found(by) if unknown is not None and self._monotonic() < until else None
         if not stored.kept or not ra.now() < stored.next_update_at:
             return None
-        der = self._certificate(ra, stored)
+        der = self._certificate(db, stored)
         if der is None:
             return None
         return Found(response(stored.kept, der), stored.this_update_at, stored.next_update_at)
@@ -221,10 +223,10 @@ class Answers:
             self._responder = Responder()
         return self._responder
 
-    def _certificate(self, ra: RegistrationAuthority, stored: StoredAnswer) -> bytes | None:
+    def _certificate(self, db: Transaction, stored: StoredAnswer) -> bytes | None:
         der = self._certificates.get(stored.responder_id)
         if der is None:
-            der = ra.database.read_now(lambda db: published.responder(db, stored.responder_id))
+            der = published.responder(db, stored.responder_id)
             if der is not None:
                 self._certificates[stored.responder_id] = der
         return der

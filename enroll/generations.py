@@ -7,6 +7,7 @@ each change. What is planned comes by the clock, unless that is in doubt.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -107,11 +108,14 @@ class Chooser:
         self._found: Generations | None = None
 
     def __call__(self, issuers: tuple[Issuer, ...]) -> Issuer:
-        latest = self.generations().latest
+        latest = self.last().latest
         return next(each for each in issuers if each.issuer_id == latest)
 
     def last(self) -> Generations:
-        """All of them as they are now, and while the database is out of reach as it told of them last."""
+        """All of them as they are now; in an event loop that would have to wait for that, as they were when
+        it was asked last (`ready`), and while the database is out of reach, as it told of them last."""
+        if self._found is not None and self._ra.database.holds_up():
+            return self._by_the_clock(self._found)
         try:
             return self.generations()
         except StorageTrouble:
@@ -121,20 +125,46 @@ class Chooser:
 
     def generations(self) -> Generations:
         """All of them as they are now; blocks for a look-up where something was written."""
-        self._found = self._generations()
+        number = self._ra.database.changed()
+        if self._found is None or self._is_new(number):
+            return self._take(number, self._ra.database.read_now(self._read))
+        return self._by_the_clock(self._found)
+
+    async def ready(self) -> None:
+        """Looks at what was written, so that whoever tells of it in this loop need not. While the database is
+        out of reach they are what they were."""
+        number = self._ra.database.changed()
+        if self._found is None or self._is_new(number):
+            with suppress(StorageTrouble):
+                self._take(number, await self._ra.database.read(self._read))
+
+    def _is_new(self, number: int) -> bool:
+        return number != self._number or self._is_due()
+
+    def _is_due(self) -> bool:
+        """Whether a planned moment has come by the clock, of which the database says whether it counts."""
+        now = self._ra.now()
+        return any(row.planned_at is not None and row.planned_at <= now for row in self._rows.values())
+
+    def _read(self, db: Transaction) -> tuple[dict[str, Row], Generations]:
+        rows = written.rows(db)
+        return rows, _at(db, self._ra, rows)
+
+    def _take(self, number: int, found: tuple[dict[str, Row], Generations]) -> Generations:
+        self._number, (self._rows, self._found) = number, found
         return self._found
 
-    def _generations(self) -> Generations:
-        ra = self._ra
-        number = ra.database.changed()
-        if number != self._number:
-            self._rows = ra.database.read_now(written.rows)
-            self._number = number
-        now = ra.now()
-        if any(row.planned_at is not None and row.planned_at <= now for row in self._rows.values()):
-            return ra.database.read_now(lambda db: _at(db, ra, self._rows))
-        audiences = ra.authority.audiences()
-        return generations(list(audiences), self._rows, now, audiences)
+    def _by_the_clock(self, found: Generations) -> Generations:
+        if self._is_due():
+            return found
+        audiences = self._ra.authority.audiences()
+        return generations(list(audiences), self._rows, self._ra.now(), audiences)
+
+
+async def ready(ra: RegistrationAuthority) -> None:
+    """For whoever is going to `look` in an event loop."""
+    if isinstance(ra.authority.choose, Chooser):
+        await ra.authority.choose.ready()
 
 
 def look(ra: RegistrationAuthority) -> Generations:

@@ -3,16 +3,18 @@
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import held
+from tests import blocked, held
 from tests.longest import place_of
 from tests.turns import kept, part, turn
 
 held.watch()
+blocked.watch()
 
 settings.register_profile(
     "sekisho",
@@ -56,6 +58,14 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup() -> None:
     if databases := sys.modules.get("tests.databases"):
         databases.lend_from_now_on()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_blocked() -> Iterator[None]:
+    """What waits for the database in an event loop is told even where a page answered for it."""
+    blocked.found.clear()
+    yield
+    assert blocked.found == []
 
 
 @pytest.hookimpl(trylast=True)

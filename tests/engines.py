@@ -100,6 +100,9 @@ class Hesitant:
     def write_now(self, work: Work[T]) -> T:
         return self._database.write_now(self._again(work))
 
+    def holds_up(self) -> bool:
+        return False
+
     def changed(self) -> int:
         return self._database.changed()
 

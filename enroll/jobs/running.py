@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
-from ca.storage import Transaction, is_out_of_order
+from ca.storage import Transaction, is_out_of_order, unblocked
 from enroll import store, timekeeping
 from enroll.jobs import store as jobs
 from enroll.jobs.kinds import KINDS, Doing, refused
@@ -107,7 +107,8 @@ async def _rows(ra: RegistrationAuthority, job: Job, runner: str, told: Told, re
 
 async def _batch(ra: RegistrationAuthority, job: Job, runner: str, doing: Doing, rows: Sequence[Row]) -> None:
     # Planned one after the other, so that a row twice in the file is found.
-    planned = [(row, _plan(doing, row)) for row in rows]
+    plans = await unblocked(ra.database, lambda: [_plan(doing, row) for row in rows])
+    planned = zip(rows, plans, strict=True)
     tasks = [asyncio.ensure_future(_row(ra, job, runner, doing, row, plan)) for row, plan in planned]
     await asyncio.gather(*tasks, return_exceptions=True)
     for task in tasks:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, cast
 
-from ca.storage import Transaction, Work
+from ca.storage import Transaction, Work, unblocked
 from enroll import store
 from enroll.identifiers import number_in
 from enroll.people import sameness
@@ -78,8 +79,7 @@ async def run(
     done."""
     for start in range(0, len(rows), _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
-        # Who is known is decided one after the other, so that a row twice in the file is found.
-        plans = [_planned(register, row) for row in chunk]
+        plans = await unblocked(ra.database, partial(_all_planned, register, chunk))
         made = await asyncio.gather(
             *(_perform(ra, register, row, plan, dry_run) for row, plan in zip(chunk, plans, strict=True))
         )
@@ -93,6 +93,11 @@ def counted(done: Sequence[Outcome]) -> dict[str, int]:
     for each in done:
         counts[each.result] += 1
     return counts
+
+
+def _all_planned(register: Register, rows: Sequence[Row]) -> list[Outcome | None]:
+    """Who is known is decided one after the other, so that a row twice in the file is found."""
+    return [_planned(register, row) for row in rows]
 
 
 def _planned(register: Register, row: Row) -> Outcome | None:

@@ -28,6 +28,7 @@ from ca.trust import (
     judge,
     recheck,
     rejected,
+    said_of,
 )
 from gateway.edge.connection import PlaintextHandler, TlsConnection
 from gateway.edge.contexts import build_entry
@@ -362,7 +363,8 @@ class Listener:
         same = site is not None and site.client_certificate is info.site.client_certificate
         verdict = info.verdict
         if site is not None and site.anchors is not None and verdict is not None:
-            verdict = judge(info.presentation, site.anchors, self._status, self._clock.seconds())
+            # What the register says is asked again with the next request; who is revoked is cut off.
+            verdict = judge(info.presentation, site.anchors, said_of(verdict), self._clock.seconds())
         if isinstance(info.verdict, VerifiedPeer) and not isinstance(verdict, VerifiedPeer):
             if site is not None and site.anchors is not None:
                 self.count("reload.no-longer-trusted")

@@ -20,7 +20,7 @@ from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.storage import StorageTrouble
 from ca.timekeeping import Doubt
-from enroll import timekeeping
+from enroll import generations, timekeeping
 from enroll.acme.nonces import SpentTable, memory_table, open_table
 from enroll.answers import Answers
 from enroll.refusals import CONFIRM
@@ -167,14 +167,14 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
 async def reload(serving: Serving) -> None:
     """Looks at the directory and goes over to what it says now; log and report tell what came of it."""
     async with serving.turn:
-        look = inforce.again(serving.deployment, serving.slot.directory)
+        look = await asyncio.to_thread(inforce.again, serving.deployment, serving.slot.directory)
     await go_over(serving, look)
 
 
 async def renew(serving: Serving) -> None:
     """Makes what is due of our own certificate and keys, and goes over to it. Settings stay."""
     async with serving.turn:
-        look = inforce.renewed(serving.deployment, serving.slot.directory)
+        look = await asyncio.to_thread(inforce.renewed, serving.deployment, serving.slot.directory)
     await go_over(serving, look)
 
 
@@ -200,6 +200,7 @@ async def go_over(serving: Serving, look: Look) -> None:
 
 async def _serve_by(serving: Serving, files: Snapshot) -> None:
     deployment = reopened(serving.deployment, files)
+    await generations.ready(deployment.ra)
     sites = _sites(deployment, serving.slot, serving.extra, serving.table, serving.ledger, serving.answers)
     limits = _limits(deployment, serving.slot)
     await serving.listener.swap(sites, limits=limits, proxies=proxies_of(deployment.config))
@@ -287,6 +288,7 @@ def own_samples(serving: Serving) -> list[Sample]:
 async def every_sample(serving: Serving) -> list[Sample]:
     """The figures of every worker and of the deployment."""
     samples = own_samples(serving)
+    await generations.ready(serving.deployment.ra)
     pulse, workers = serving.slot.pulse, range(serving.slot.workers)
     failing = pulse.failing() if pulse is not None else {}
     for number in workers:
@@ -306,6 +308,7 @@ async def every_sample(serving: Serving) -> list[Sample]:
 
 async def readiness(serving: Serving) -> Readiness:
     """What keeps us from serving, and what an operator has to see to before it does."""
+    await generations.ready(serving.deployment.ra)
     served = ends(serving)
     wrong = _others(serving.slot) + await wrong_with(serving.deployment, serving.listener.accepting, served)
     try:

@@ -19,7 +19,7 @@ from ca.files import Snapshot
 from ca.sealing import Vault
 from ca.signing import Signer
 from ca.storage import in_log, is_out_of_order
-from enroll import timekeeping
+from enroll import generations, timekeeping
 from enroll.acme.nonces import create_table
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
@@ -210,6 +210,7 @@ async def run(
     seen = await ra.database.read(tasks.last_change)
     if not slot.shared:  # else it was done before there were workers
         await lists.begin(ra)
+    await generations.ready(ra)
     now = serving.begin(deployment, slot, extra)
     port = await _open(now, socks)
     await now.plain.start(plain or _plain(deployment.config))

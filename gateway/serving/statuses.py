@@ -10,15 +10,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
 
 import ca.store
 from ca.revocation import RevocationStatus
 from ca.storage import Storage, StorageTrouble
 
-# Certificates that are remembered. They are forgotten together with every commit anyway.
+# Certificates that are remembered.
 _REMEMBERED = 4_096
 # Seconds in which whoever looks at the same request once more is told what was heard for it.
 _HEARD = 1.0
+
+
+class _Told(NamedTuple):
+    """What the register said, by which number of the database's, and when that was looked at last."""
+
+    status: RevocationStatus
+    number: int
+    at: float
 
 
 class Statuses:
@@ -27,43 +37,38 @@ class Statuses:
 
     def __init__(self, database: Storage) -> None:
         self._database = database
-        self._number: int | None = None
-        self._known: dict[str, RevocationStatus] = {}
-        # Across a network: what was heard last and when, who waits for what is being asked by which number,
-        # and what whoever goes on just now has waited for.
-        self._heard: dict[str, tuple[RevocationStatus, float]] = {}
+        self._told: dict[str, _Told] = {}
+        # Who waits for what is being asked by which number.
         self._waiting: dict[tuple[str, int], list[Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told: tuple[str, RevocationStatus] | None = None
 
     def __call__(self, fingerprint: str) -> RevocationStatus:
-        """As it is now; blocks for a look-up where nobody has waited for it (`ready`)."""
-        if self._told is not None and self._told[0] == fingerprint:
-            return self._told[1]
+        """As it is now. Where that cannot be had without a wait it is what whoever has waited (`ready`) was
+        told just now."""
         # The number first: what is committed after it makes another one.
         number = self._database.changed()
-        known = self._at(number).get(fingerprint)
-        if known is not None:
-            return known
-        heard = self._heard.get(fingerprint)
-        if heard is not None and time.monotonic() - heard[1] < _HEARD:
-            return heard[0]
+        told = self._told.get(fingerprint)
+        if told is not None and told.number == number:
+            return told.status
+        if self._database.holds_up():
+            heard = told is not None and time.monotonic() - told.at < _HEARD
+            return told.status if told is not None and heard else RevocationStatus.UNASKED
         if number < 0:
             return RevocationStatus.UNASKED
         try:
-            known = self._database.read_now(lambda db: ca.store.certificate_status(db, fingerprint))
+            found = self._database.read_now(lambda db: ca.store.certificate_status(db, fingerprint))
         except StorageTrouble:
             return RevocationStatus.UNASKED
-        self._known[fingerprint] = known
-        return known
+        self._keep(fingerprint, found, number)
+        return found
 
     def ready(self, fingerprint: str, then: Callable[[], None]) -> bool:
         """Whether it is known; else it is asked for, and ``then`` called once it is, in which nothing blocks.
         Where nobody can be asked it is known to be that."""
         number = self._database.changed()
-        known = self._at(number).get(fingerprint)
-        if known is not None:
-            self._heard[fingerprint] = known, time.monotonic()
+        told = self._told.get(fingerprint)
+        if told is not None and told.number == number:
+            self._keep(fingerprint, told.status, number)
             return True
         # Nobody joins those who asked before the last commit.
         waiting = self._waiting.setdefault((fingerprint, number), [])
@@ -74,34 +79,24 @@ class Statuses:
             task.add_done_callback(self._tasks.discard)
         return False
 
-    def _at(self, number: int) -> dict[str, RevocationStatus]:
-        """What is known by that number."""
-        if number != self._number or len(self._known) >= _REMEMBERED:
-            self._known.clear()
-            self._number = number
-        return self._known
+    def _keep(self, fingerprint: str, status: RevocationStatus, number: int) -> None:
+        """What was looked at last is forgotten last: somebody goes on with it just now."""
+        self._told.pop(fingerprint, None)
+        while len(self._told) >= _REMEMBERED:
+            del self._told[next(iter(self._told))]
+        self._told[fingerprint] = _Told(status, number, time.monotonic())
 
     async def _ask(self, fingerprint: str, number: int) -> None:
-        found: RevocationStatus | None = None  # by another fault than the database's: whoever looks meets it
+        # After another fault than the database's, too, nobody is known to be good.
+        found = RevocationStatus.UNASKED
         try:
-            found = await self._database.read(lambda db: ca.store.certificate_status(db, fingerprint))
-        except StorageTrouble:
-            found = RevocationStatus.UNASKED
+            with suppress(StorageTrouble):
+                found = await self._database.read(lambda db: ca.store.certificate_status(db, fingerprint))
         finally:
-            if len(self._heard) >= _REMEMBERED:
-                self._heard.clear()
-            if found is None or found is RevocationStatus.UNASKED:
-                self._heard.pop(fingerprint, None)
-            else:
-                self._heard[fingerprint] = found, time.monotonic()
-                if number == self._number:
-                    self._known[fingerprint] = found
+            told = self._told.get(fingerprint)
+            if found is RevocationStatus.UNASKED:
+                self._told.pop(fingerprint, None)
+            elif told is None or number < 0 or told.number <= number:
+                self._keep(fingerprint, found, number)
             for then in self._waiting.pop((fingerprint, number)):
-                asyncio.get_running_loop().call_soon(self._tell, fingerprint, found, then)
-
-    def _tell(self, fingerprint: str, found: RevocationStatus | None, then: Callable[[], None]) -> None:
-        self._told = None if found is None else (fingerprint, found)
-        try:
-            then()
-        finally:
-            self._told = None
+                asyncio.get_running_loop().call_soon(then)

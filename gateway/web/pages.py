@@ -25,7 +25,7 @@ from ca.certificates import serial_in_chooser
 from ca.profiles import OPERATORS
 from ca.storage import Transaction, in_log, is_out_of_order
 from ca.trust import CertificateState, Rejection, VerifiedPeer
-from enroll import store, timekeeping
+from enroll import generations, store, timekeeping
 from enroll.jst import shown, shown_day
 from enroll.languages import LANGUAGES, Language
 from enroll.mediatype import media_type
@@ -502,6 +502,7 @@ def fields_of(body: bytes) -> dict[str, str]:
 @web.middleware
 async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Security headers on everything; the language switch becomes a cookie."""
+    await generations.ready(request.app[GATE].ra)  # which pages tell of in their templates
     response = await handler(request)
     if not response.prepared:
         for name, value in _HEADERS.items():

@@ -280,6 +280,26 @@ async def test_a_ca_taken_away_takes_its_connections(stand: Stand, pki: Pki) -> 
     assert running.listener.counts["reload.no-longer-trusted"] == 1
 
 
+async def test_a_reload_asks_the_index_nothing(serve: Serve, pki: Pki) -> None:
+    """V15: of whom nobody can say anything just then nobody's connection ends by it; each next request asks,
+    and whoever is refused by then is refused."""
+    running = await serve(login(pki, handler=application([])))
+    async with (
+        connect(running.port, b"login.test", certificate=pki.client) as client,
+        connect(running.port, b"login.test", certificate=pki.client) as revoked,
+    ):
+        for each in (client, revoked):
+            assert (await each.get(b"login.test")).status == 200
+        running.status[pki.client.fingerprint] = RevocationStatus.UNASKED
+        await running.listener.swap([login(pki, handler=application([]))])
+        running.status[pki.client.fingerprint] = RevocationStatus.GOOD
+        assert (await client.get(b"login.test")).status == 200
+        running.status[pki.client.fingerprint] = RevocationStatus.REVOKED
+        await running.listener.swap([login(pki, handler=application([]))])
+        assert (await revoked.get(b"login.test")).status == 403
+    assert running.listener.counts["reload.no-longer-trusted"] == 0
+
+
 async def test_an_index_that_fails_is_no_pass(serve: Serve, pki: Pki) -> None:
     """Fail closed: if the index cannot say, the handshake leads nowhere and a request gets 500."""
     running = await serve(login(pki))

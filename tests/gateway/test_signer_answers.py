@@ -36,7 +36,12 @@ async def test_answers_through_the_socket(scene: Scene) -> None:
     async with linked(scene):
         assert await answers.refresh(ra) == len(leaves)
         asked = await answers.made(ra, ra.authority.current, UNKNOWN, "sha1")
-    found = [answers.kept(ra, ra.authority.current.issuer_id, each.serial, "sha256") for each in leaves[:3]]
+    found = [
+        ra.database.read_now(
+            lambda db, leaf=each: answers.kept(db, ra, ra.authority.current.issuer_id, leaf.serial, "sha256")
+        )
+        for each in leaves[:3]
+    ]
     said = [ocsp.load_der_ocsp_response(each.der) for each in [*found, asked] if each is not None]
     statuses = [OCSPCertStatus.REVOKED, OCSPCertStatus.REVOKED, OCSPCertStatus.GOOD, OCSPCertStatus.UNKNOWN]
     assert [each.certificate_status for each in said] == statuses
@@ -61,7 +66,8 @@ async def test_with_the_signer_gone_there_are_none(scene: Scene) -> None:
     await issue(scene.ra, "K2")
     with pytest.raises(NoSignature, match="the signer does not answer"):
         await answers.refresh(gone)
-    assert answers.kept(gone, ra.authority.current.issuer_id, leaf.serial, "sha1") is not None
+    issuer = ra.authority.current.issuer_id
+    assert ra.database.read_now(lambda db: answers.kept(db, gone, issuer, leaf.serial, "sha1")) is not None
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ca.trust import CertificateState, Rejection
+from enroll import generations
 from gateway.sites.api.entering import LOOKING, Route, answered, problem_of, unheard
 from gateway.sites.api.problems import Problem, later
 from gateway.sites.api.reading import LONGEST_FILE
@@ -33,6 +34,7 @@ def application(gate: Gate) -> web.Application:
     @web.middleware
     async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            await generations.ready(gate.ra)
             return await handler(request)
         except ConnectionError:
             raise

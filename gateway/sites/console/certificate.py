@@ -92,7 +92,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         record=found.record,
         chip=CERTIFICATES[found.state],
         chain=[] if found.issuer is None else chain_of(found.issuer),
-        answer=_answer(gate, found.record),
+        answer=await _answer(gate, found.record),
         history=[_line(row, names) for row in found.history],
         steps=steps,
         good=found.record.status == "issued" and found.state in ("issued", "distrusted"),
@@ -216,9 +216,11 @@ def chain_of(issuer: Issuer) -> list[Reading]:
     return [read(der) for der in (issuer.der, *issuer.chain)]
 
 
-def _answer(gate: Gate, record: CertificateRecord) -> tuple[Standing, int, int] | None:
+async def _answer(gate: Gate, record: CertificateRecord) -> tuple[Standing, int, int] | None:
     """What whoever asks (OCSP) is told now, from when and until when; None: it is made when somebody does."""
-    kept = gate.answers.kept(gate.ra, record.issuer_id, record.serial, "sha1")
+    kept = await gate.ra.database.read(
+        lambda db: gate.answers.kept(db, gate.ra, record.issuer_id, record.serial, "sha1")
+    )
     return None if kept is None else (told_by(kept.der), kept.this_update_at, kept.next_update_at)
 
 

@@ -10,6 +10,8 @@ from base64 import b64decode
 from binascii import Error
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ca.authority import Issuer
@@ -18,14 +20,14 @@ from ca.ocsp import (
     MALFORMED,
     TRY_LATER,
     UNAUTHORIZED,
+    HashName,
     IssuerHashes,
     Malformed,
     Unauthorized,
-    Wanted,
     hashes_of,
     parse,
 )
-from ca.storage import StorageTrouble
+from ca.storage import StorageTrouble, Transaction
 from enroll.answers import Answers, Found
 from enroll.ra import RegistrationAuthority
 from gateway.sites.revocation.lists import has_it, http_date, max_age
@@ -68,15 +70,28 @@ class Responses:
         issuer = self._issuers.get(wanted.issuer)
         if issuer is None or wanted.serial <= 0:
             return _unsigned(UNAUTHORIZED)
-        serial = serial_hex(wanted.serial)
+        question_of = _Question(asked, question, issuer, serial_hex(wanted.serial), wanted.issuer.hash)
+        if self._ra.database.holds_up():
+            return self._looked_up(question_of)
         try:
-            found = self._answers.kept(self._ra, issuer.issuer_id, serial, wanted.issuer.hash)
+            found = self._ra.database.read_now(partial(self._kept, question_of))
         except StorageTrouble:
             return _unsigned(TRY_LATER)
-        if found is None:
-            return self._later(asked, issuer, serial, wanted)
-        shown = self._known[question] = _shown(found)
-        return self._told(asked, shown)
+        return self._later(question_of) if found is None else self._shown(question_of, found)
+
+    def _kept(self, of: _Question, db: Transaction) -> Found | None:
+        return self._answers.kept(db, self._ra, of.issuer.issuer_id, of.serial, of.hash)
+
+    async def _looked_up(self, of: _Question) -> Told:
+        try:
+            found = await self._ra.database.read(partial(self._kept, of))
+        except StorageTrouble:
+            return _unsigned(TRY_LATER)
+        return await self._later(of) if found is None else self._shown(of, found)
+
+    def _shown(self, of: _Question, found: Found) -> Told:
+        shown = self._known[of.question] = _shown(found)
+        return self._told(of.asked, shown)
 
     def _remembered(self, question: str | bytes) -> _Shown | None:
         """What was answered to the very same question since something was last written: most who ask are a
@@ -89,12 +104,12 @@ class Responses:
         known = self._known.get(question)
         return known if known is not None and self._ra.now() < known.next_update_at else None
 
-    async def _later(self, asked: Asked, issuer: Issuer, serial: str, wanted: Wanted) -> Told:
+    async def _later(self, of: _Question) -> Told:
         try:
-            found = await self._answers.made(self._ra, issuer, serial, wanted.issuer.hash)
+            found = await self._answers.made(self._ra, of.issuer, of.serial, of.hash)
         except StorageTrouble:
             found = None
-        return _unsigned(TRY_LATER) if found is None else self._told(asked, _shown(found))
+        return _unsigned(TRY_LATER) if found is None else self._told(of.asked, _shown(found))
 
     def _told(self, asked: Asked, shown: _Shown) -> Told:
         """RFC 5019 section 6.2: from thisUpdate to nextUpdate, and no hour in a cache."""
@@ -106,6 +121,16 @@ class Responses:
         if asked.method != "POST" and has_it(asked, shown.tag, shown.this_update_at):
             return Told(304, shown.told.fields[:-1], kind="ocsp")
         return shown.told
+
+
+class _Question(NamedTuple):
+    """Who asks, by which octets or address, and for what."""
+
+    asked: Asked
+    question: str | bytes
+    issuer: Issuer
+    serial: str
+    hash: HashName
 
 
 @dataclass(slots=True)
