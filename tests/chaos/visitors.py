@@ -172,10 +172,7 @@ class _Program:
                 await self._connect()
             try:
                 await self.client.register(credential)
-            except AssertionError as error:
-                # Who has the account already is told where it is.
-                if again and "200" in str(error):
-                    return True
+            except AssertionError:
                 return None
             return True
 
