@@ -48,6 +48,8 @@ _PROGRAMS, _PEOPLE, _APART = 3, 6, 15.0
 # one ends after a minute and a half at most (`enroll.scheduler`), and a letter that it was handing over when
 # it died is given up after two minutes (`enroll.mail.store.LEASE`), for an operator to let go.
 _AFTERWARDS = 160.0
+# The same where something is planted: until it shows.
+_SHOWS = 60.0
 # Seconds for one answer then.
 _ANSWER = 20.0
 
@@ -111,7 +113,7 @@ async def _run(folder: Path, options: argparse.Namespace) -> tuple[Record, End]:
         beside += [asyncio.create_task(each) for each in (world.keep(), mail.watched())]
         await disturb(world, chance, options.only, options.seconds, lambda line: print(line, flush=True))
         print("nothing is wrong any more", flush=True)
-        work.last = fair() + _AFTERWARDS
+        work.last = fair() + (_SHOWS if options.plant else _AFTERWARDS)
         work.stop.set()
         said = await asyncio.gather(*map(world.back, world.nodes))
         nodes = dict(zip(world.nodes, said, strict=True))
