@@ -325,11 +325,13 @@ async def serve(
         relay=relay,
         says=says,
     )
+    statuses = Statuses(ra.database)
     listener = Listener(
         [site],
         wire=Handlers(),
         clock=ra.clock,
-        status=Statuses(ra.database),
+        status=statuses,
+        ask=statuses.ready if ra.database.shared else None,
         limits=Limits(tick=0.02, drain=0.2, lingering=0.2),
     )
     await listener.start(socks=(listening,))
