@@ -428,6 +428,7 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await eye.visit(url("/emergencies"), "emergencies")
         await on.get_by_label("確認した内容").fill("記録のとおり")
         await press(on, "点検済みにする")
+        await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
         await press(on, "パスキーで確認する")
         await expect(on.get_by_role("status")).to_have_text("点検済みにしました。")
         await eye.visit(url("/integrations"), "integrations-none")
