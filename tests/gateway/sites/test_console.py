@@ -994,7 +994,8 @@ async def test_both_languages(office: Office) -> None:
     titles = [(await one.at.get(path)).h1 for path in MAY_SEE if not {"{", "."} & set(path)]
     assert titles == [
         "Home", "My account", "Permissions", "Proposals", "Applications", "Take an application in",
-        "What became of them", "Jobs", "Import a CSV file", "Postcards", "Operators", "Audit", "Reports",
+        "What became of them", "Jobs", "Import a CSV file", "Postcards", "Operators", "Audit", "Emergencies",
+            "Reports",
         "Campaigns of renewal", "Begin a campaign", "Generations of the CA", "Search",
         "Certificates", "Propose to revoke many", "Authority", "Settings", "Propose an operator",
         "Templates", "Letters", "What was sent again", "Let held letters go", "Integrations",
