@@ -5,7 +5,6 @@ Statements are SQL that SQLite and PostgreSQL both have, with values as ``:name`
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -219,7 +218,11 @@ class Storage(Protocol):
 
 async def unblocked(database: Storage, asks: Callable[[], T]) -> T:
     """What is given by what calls ``read_now``: in a thread where an event loop would have to wait for it."""
-    return await asyncio.to_thread(asks) if database.holds_up() else asks()
+    if not database.holds_up():
+        return asks()
+    import asyncio  # here, since most commands load this module and never come so far
+
+    return await asyncio.to_thread(asks)
 
 
 @dataclass(frozen=True)

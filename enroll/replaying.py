@@ -62,12 +62,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Replay:
-    """One transaction in which notes are carried out."""
+    """One transaction in which notes are carried out. ``answered``: whether somebody may have been told of
+    what they tell of; not so of the one line that a crash has left before its commit was known."""
 
     db: Transaction
     ra: RegistrationAuthority
     at: int
     report: Report
+    answered: bool = True
 
 
 Handler = Callable[[Replay, Mapping[str, Any]], None]
@@ -217,13 +219,18 @@ def _organisation_enabled(replay: Replay, facts: Mapping[str, Any]) -> None:
 
 def _password(replay: Replay, facts: Mapping[str, Any]) -> None:
     user_id = facts["user_id"]
-    if _known(replay, user_id) and user_id not in replay.report.passwords:
+    # Whoever was not told that his password is another one goes on with what he has.
+    if replay.answered and _known(replay, user_id) and user_id not in replay.report.passwords:
         store.reset_password(replay.db, user_id, nobodys())
+        store.audit(replay.db, replay.at, ACTOR, "password.replayed", user_id)
         replay.report.passwords.append(user_id)
 
 
 def _credential_bound(replay: Replay, facts: Mapping[str, Any]) -> None:
-    """It was used up, by an account that is lost: whoever still has it shall not use it again."""
+    """It was used up, by an account that is lost: whoever still has it shall not use it again. Whoever was
+    not told of an account asks for it again."""
+    if not replay.answered:
+        return
     known = enroll.acme.store.credential(replay.db, facts["kid"])
     if known is not None and known.account_id is None:
         _credential_withdrawn(replay, facts)

@@ -146,7 +146,7 @@ def _carry_out(kept: Journal, ra: RegistrationAuthority, *, every_session: bool)
         if wanted:
             until = wanted[-1].number
             for entry in wanted:
-                _one(Replay(db, ra, at, report), entry)
+                _one(Replay(db, ra, at, report, answered=every_session), entry)
             span = {"since": since.number, "until": until}
             db.note(journal.REPLAYED, **span)
             store.audit(db, at, replaying.ACTOR, "journal.replayed", "journal", **span)

@@ -237,6 +237,33 @@ async def test_a_changed_password_does_not_come_back(tmp_path):
         assert store.user(look(ra.database), USER).password_hash == before
         assert recovery.replay(tmp_path / "data", kept, ra).report.passwords == [USER]
         assert store.user(look(ra.database), USER).password_hash not in (before, "$argon2id$other")
+        written = store.audit_lines(look(ra.database), 0, 1_000)
+        assert [each.subject for each in written if each.action == "password.replayed"] == [USER]
+
+
+async def test_what_nobody_was_told_of_takes_no_password_and_no_credential(tmp_path):
+    """A line is written before its commit, which a crash prevents: whoever was changing a password, or
+    opening an account, and was not answered goes on with what he has. In a replay he would not (above)."""
+    async with open_office(tmp_path) as ra:
+        await admit(ra)
+        made = (await credentials.create(ra, USER, actor="operator:root"))[0]
+        before = store.user(look(ra.database), USER).password_hash
+        copied(tmp_path / "data", tmp_path / "copy")
+
+        def both(db):
+            store.set_password(db, USER, before, "$argon2id$other")
+            db.note("credential.bound", kid=made.kid, at=ra.now())
+
+        await ra.database.write(both)
+    async with older(tmp_path) as (ra, kept):
+        last = sorted(kept.folder.glob("*.jsonl"))[-1]
+        lines = last.read_bytes().splitlines(keepends=True)
+        assert lines[-1].startswith(b'{"done":')
+        last.write_bytes(b"".join(lines[:-1]))
+        recovery.bring_level(tmp_path / "data", kept, ra)
+        assert recovery.compare(tmp_path / "data", kept, ra.database) == "level"
+        assert store.user(look(ra.database), USER).password_hash == before
+        assert acme.credential(look(ra.database), made.kid).withdrawn_at is None
 
 
 async def test_an_emergency_stop_does_not_end_by_a_copy(tmp_path):

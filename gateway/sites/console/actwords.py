@@ -67,6 +67,7 @@ ACTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "enrollment.revoke": (("失効により終了", "Ended by its revocation"), "bad"),
         "enrollment.withdraw": (("リクエストIDを取消", "Request withdrawn"), "plain"),
         "enrollment.replayed": (("リクエストIDを復元", "Request restored from the journal"), "warn"),
+        "password.replayed": (("パスワードを無効化（再設定が必要）", "Password void: reset it"), "bad"),
         "certificate.issued": (("証明書を発行", "Certificate issued"), "good"),
         "certificate.held": (("証明書を利用停止", "Certificate suspended"), "bad"),
         "certificate.released": (("証明書の利用を再開", "Certificate released"), "good"),
