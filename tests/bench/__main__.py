@@ -49,6 +49,7 @@ MEASUREMENTS = (
     Measurement("service_bench", 70, 60, "--rounds 3 --requests 1000"),
     Measurement("acme_bench", 330, 80, "--rounds 2 --orders 150 --concurrency 8"),
     Measurement("order_bench", 60, 30, "--rounds 3 --orders 60"),
+    Measurement("nodes_bench", 65, 40, "--rounds 2 --orders 80 --people 5"),
     Measurement("pickup_bench", 40, 30, "--people 20"),
     Measurement("workers_bench", 50, 30, "--seconds 1"),
     Measurement("full_bench", 200, 45, "--stored 50000 --orders 100 --rounds 2"),
