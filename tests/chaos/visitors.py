@@ -335,14 +335,16 @@ async def _person(work: Work, number: int, organisation: str, folder: Path) -> N
         record.counts["certificates of people"] += 1
         first = await _told(work, user_id, mail, _LOGIN)
         visitor = Visitor(_session(world, p12, place), f"https://service.localhost:{world.front}")
-        at = visitor
+        at, secrets = visitor, [first, _USERS_OWN]
 
         async def logged_in(again: bool) -> bool | None:
-            # What was answered the time before may be lost: then the password is the new one already.
-            for secret in (first, _USERS_OWN) if again else (first,):
+            # What was answered the time before may be lost: then the password is the new one already. Each
+            # guess counts, so the one that was wrong is not the first again.
+            for secret in tuple(secrets) if again else secrets[:1]:
                 page = await at.post("/login", {"user_id": user_id, "password": secret})
-                if page.path.startswith("/portal"):
+                if page.status != 403:
                     break
+                secrets.reverse()
             if not _good(work, again, f"{user_id}, login", page, page.path.startswith("/portal")):
                 return None
             if page.path.rstrip("/") == "/portal":
