@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ca.storage import Transaction
+from ca.storage import Transaction, unblocked
 from enroll import listings, store
 from enroll.audit import PURGED, RETIRED, ranges_of
 from enroll.listings import Acts
@@ -20,8 +20,8 @@ def purge(db: Transaction, at: int, actor: str, subject: str, numbers: Sequence[
 async def purge_user(ra: RegistrationAuthority, user_id: str, *, actor: str) -> int:
     """Takes away what is personal in all lines about a user; returns how many there are."""
     of_user = Acts(user_id=user_id)
-    numbers = await ra.database.read_aside(
-        lambda db: [each["id"] for each in listings.audit_before(db, of_user, 2**62, 2**31, 0)]
+    numbers = await unblocked(
+        ra.database, lambda: [each["id"] for each in listings.audit(ra.database, of_user)]
     )
     await ra.database.write(lambda db: purge(db, ra.now(), actor, user_id, numbers))
     return len(numbers)

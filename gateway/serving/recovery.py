@@ -58,7 +58,7 @@ class Replayed:
 def bring_level(data: Path, kept: Journal, ra: RegistrationAuthority) -> None:
     """`compare`, and carries out the one line that a crash may have left. ConfigError as there."""
     if compare(data, kept, ra.database) == "undecided":
-        done = _carry_out(kept, ra, every_session=False)
+        done = _carry_out(kept, ra, put_back=False)
         log.warning("line %d of the journal was not committed before the last stop: carried out", done.until)
         put_away(data, ra.database)
 
@@ -74,7 +74,7 @@ def replay(data: Path, kept: Journal, ra: RegistrationAuthority, keys: Vault | N
         ra.database.write_now(lambda db: ca.store.is_compared(db, kept.node))
         seen = _seen(kept, ra)
         return Replayed(seen, seen, 0, 0, 0, 0, Report())
-    done = _carry_out(kept, ra, every_session=True)
+    done = _carry_out(kept, ra, put_back=True)
     turned = done.report.stop
     # A signer with keys of its own remembers by itself.
     its = keys if apart.home_of(data) is None else None
@@ -127,7 +127,8 @@ def _say_new(db: Transaction, at: int, actor: str, why: Standing) -> None:
     store.audit(db, at, actor, "journal.begun", "journal", why=why)
 
 
-def _carry_out(kept: Journal, ra: RegistrationAuthority, *, every_session: bool) -> Replayed:
+def _carry_out(kept: Journal, ra: RegistrationAuthority, *, put_back: bool) -> Replayed:
+    """``put_back``: whether the database is an older copy, and not one that a crash left a line behind."""
     at = ra.now()
 
     def work(db: Transaction) -> Replayed:
@@ -138,15 +139,15 @@ def _carry_out(kept: Journal, ra: RegistrationAuthority, *, every_session: bool)
         # What this database was put back from is older than what each other node has in its journal. Once for
         # all: whoever has replayed since has said so to us. A copy may have such a word in it of an earlier
         # time, and there the journal goes on after it.
-        if every_session and told <= max((each.at for each in lines), default=0):
+        if put_back and told <= max((each.at for each in lines), default=0):
             ca.store.were_put_back(db, kept.node, at)
         wanted = journal.committed(lines, since.number)
         report = Report()
-        sessions = drop_every_session(db) if every_session else 0
+        sessions = drop_every_session(db) if put_back else 0
         if wanted:
             until = wanted[-1].number
             for entry in wanted:
-                _one(Replay(db, ra, at, report, answered=every_session), entry)
+                _one(Replay(db, ra, at, report, answered=put_back), entry)
             span = {"since": since.number, "until": until}
             db.note(journal.REPLAYED, **span)
             store.audit(db, at, replaying.ACTOR, "journal.replayed", "journal", **span)

@@ -24,21 +24,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from email import message_from_bytes, policy
-from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from gateway.serving.config import FILE_NAME, read_config, toml_of
 from gateway.serving.rates import Rates
 from gateway.serving.settings.behind import Behind
-from gateway.sites.service.apart import form_token
 from tests import databases
 from tests.bench import peers
 from tests.bench.acme_load import Client, Target, prepare_csrs, run_load
 from tests.bench.figures import Figures
 from tests.bench.pickup_bench import session
-from tests.bench.service_bench import Asked, ask
+from tests.bench.service_bench import Asked, ask, posted, spent_by
 from tests.bench.tls_bench import cpu, write_pki
 from tests.cli.processes import SEKISHO, pem_of, process, tls, until
 from tests.ports import free_port
@@ -186,10 +183,7 @@ async def _measured(
             found.add(title, await _orders(clients[title], every, server, options.orders))
         for title, one in asked.items():
             ask(one, 100)
-            before = cpu(one.pid)
-            ask(one, options.requests)
-            spent = (cpu(one.pid) - before) / options.requests * 1e6
-            found.add(title, {"request behind the login, us CPU": spent})
+            found.add(title, {"request behind the login, us CPU": spent_by(one, options.requests)})
 
 
 async def _client(node: Node, credential: Mapping[str, Any]) -> Client:
@@ -231,12 +225,12 @@ async def _people(place: Path, title: str, every: list[Node], count: int, found:
     p12 = place / f"{user}.p12"
     p12.write_bytes(files[0])
     pem = pem_of(str(p12), _FILE_PASSWORD, p12.with_suffix(".pem"))
-    cookie = _posted(node, pem, "/login", {"user_id": user, "password": password})
+    cookie = posted(node.port, node.ca, pem, "/login", {"user_id": user, "password": password})
     chosen = {"current": password, "new": _LOGIN, "confirmation": _LOGIN}
-    cookie = _posted(node, pem, "/portal/password", chosen, cookie) or cookie
+    cookie = posted(node.port, node.ca, pem, "/portal/password", chosen, cookie) or cookie
     before = _spent(every)
     for _ in range(_LOGINS):
-        cookie = _posted(node, pem, "/login", {"user_id": user, "password": _LOGIN})
+        cookie = posted(node.port, node.ca, pem, "/login", {"user_id": user, "password": _LOGIN})
     found.add(title, {"a login, node's ms CPU": (_spent(every) - before) / _LOGINS * 1_000})
     request = f"GET /app HTTP/1.1\r\nHost: {_HOST}:{node.port}\r\nCookie: {cookie}\r\n\r\n".encode()
     held = tls(_HOST, node.port, node.ca, pem)
@@ -272,25 +266,6 @@ async def _picked_up(context: ssl.SSLContext, origin: str, letter: Mapping[str, 
             assert answer.url.path.endswith("/download"), f"{answer.status} {answer.url}"
         async with person.get(f"{origin}/download") as answer:
             return await answer.read()
-
-
-def _posted(node: Node, pem: Path, path: str, fields: Mapping[str, str], cookie: str = "") -> str:
-    """The cookies that the answer sets."""
-    connection = HTTPSConnection(_HOST, node.port, timeout=120)
-    connection.sock = tls(_HOST, node.port, node.ca, pem)
-    headers = {
-        "Content-Type": "application/x-www-form-urlencoded",
-        "Origin": f"https://{_HOST}:{node.port}",
-        **({"Cookie": cookie} if cookie else {}),
-    }
-    # The token that a page of ours would have put into the form.
-    held = [each.partition("=")[2] for each in cookie.split("; ") if each.startswith("__Host-service=")]
-    token = {"token": form_token(held[0], path)} if held else {}
-    connection.request("POST", path, urlencode(token | dict(fields)), headers)
-    got = connection.getresponse()
-    assert got.status == 303, (got.status, got.read())
-    connection.close()
-    return "; ".join(each.partition(";")[0] for each in got.headers.get_all("Set-Cookie", ()))
 
 
 def _spent(every: list[Node]) -> float:

@@ -17,7 +17,7 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPSConnection
@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from gateway.serving.config import FILE_NAME
+from gateway.sites.service.apart import form_token
 from tests.bench import builds, peers
 from tests.bench.figures import Figures
 from tests.bench.proxy_bench import tls
@@ -61,10 +62,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for kind, one in asked.items():
                 ask(one, 200)
-                before = cpu(one.pid)
-                ask(one, options.requests)
-                used = (cpu(one.pid) - before) / options.requests * 1e6
-                found.add(kind, {"one request at a time, CPU us": used})
+                found.add(kind, {"one request at a time, CPU us": spent_by(one, options.requests)})
     found.report()
 
 
@@ -79,11 +77,20 @@ def gates(place: Path, ours: Sequence[str], stack: ExitStack) -> dict[str, Asked
         folder.mkdir()
         user, port, pid = _serve(folder, behind, builds.environment(build), stack)
         data, pem = folder / "data", pem_of(user["p12"], user["p12_password"], folder / "user.pem")
-        cookie = _log_in(user, port, data, pem)
+        ca_file = data / "servers" / "ca.pem"
+        login = {"user_id": user["user_id"], "password": user["login_password"], "next": "/app"}
+        cookie = posted(port, ca_file, pem, "/login", login)
         for kind, path in _PATHS.items():
-            held = tls_to(_HOST, port, data / "servers" / "ca.pem", pem)
+            held = tls_to(_HOST, port, ca_file, pem)
             found[f"sekisho, {build}: {kind}"] = Asked(pid, held, _get(_HOST, path, f"Cookie: {cookie}\r\n"))
     return found
+
+
+def spent_by(one: Asked, count: int) -> float:
+    """Microseconds of CPU of a request, on average."""
+    before = cpu(one.pid)
+    ask(one, count)
+    return (cpu(one.pid) - before) / count * 1e6
 
 
 def ask(one: Asked, count: int) -> None:
@@ -141,20 +148,25 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _log_in(user: dict[str, Any], port: int, data: Path, pem: Path) -> str:
-    connection = HTTPSConnection(_HOST, port, timeout=30)
-    connection.sock = tls_to(_HOST, port, data / "servers" / "ca.pem", pem)
-    fields = {"user_id": user["user_id"], "password": user["login_password"], "next": "/app"}
+def posted(
+    port: int, ca_file: Path, pem: Path, path: str, fields: Mapping[str, str], cookie: str = ""
+) -> str:
+    """Sends a form to the service; the cookies that the answer sets. ``cookie``: of a session, by which the
+    form has the token that a page of ours would have put into it."""
+    connection = HTTPSConnection(_HOST, port, timeout=120)
+    connection.sock = tls_to(_HOST, port, ca_file, pem)
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
         "Origin": f"https://{_HOST}:{port}",
+        **({"Cookie": cookie} if cookie else {}),
     }
-    connection.request("POST", "/login", urlencode(fields), headers)
+    held = [each.partition("=")[2] for each in cookie.split("; ") if each.startswith("__Host-service=")]
+    token = {"token": form_token(held[0], path)} if held else {}
+    connection.request("POST", path, urlencode(token | dict(fields)), headers)
     got = connection.getresponse()
     assert got.status == 303, (got.status, got.read())
-    cookie = str(got.headers["Set-Cookie"]).partition(";")[0]
     connection.close()
-    return cookie
+    return "; ".join(each.partition(";")[0] for each in got.headers.get_all("Set-Cookie", ()))
 
 
 if __name__ == "__main__":
