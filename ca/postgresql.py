@@ -22,7 +22,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
@@ -470,6 +470,9 @@ class Database:
     up to date. ConfigError for one that the operator has to mend.
     """
 
+    #: Seconds without an answer after which nobody waits for the server any more.
+    patience: ClassVar[float] = AWAY
+
     def __init__(
         self,
         server: Server | str,
@@ -713,7 +716,7 @@ class Database:
         """Once it was not heard of for so long nobody waits for the server any more: what is asked for is
         refused at once until it answers again, and what waits is cut off. What was being committed is looked
         up."""
-        if self._away is not None or time.monotonic() - self._heard_at < AWAY:
+        if self._away is not None or time.monotonic() - self._heard_at < self.patience:
             return
         found = _ours(error)
         told = (

@@ -261,6 +261,9 @@ class _Loan:
 class Lent(postgresql.Database):
     """An opened database that takes over the connections of whoever had it before."""
 
+    #: Its server runs as long as we do, and is silent only where the machine is busy.
+    patience = _PATIENCE
+
     def __init__(self, loan: _Loan, folder: Path, journal: Recorder | None) -> None:
         before, loan.resting = loan.resting, None
         self._loan = loan
