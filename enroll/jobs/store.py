@@ -214,7 +214,7 @@ def rows_of(db: Db, kind: str, by: str, since: int) -> int:
     """How many rows the jobs of a kind have that were decided in somebody's name since a moment."""
     row = db.one(
         "SELECT coalesce(sum(total), 0) FROM jobs"
-        # Whoever decides one is held by that (`actors.asked_again`).
+        # Whoever begins one alone is held by that (`asking._do`).
         f" WHERE kind = :kind AND decided_by = :by AND made_at > :since{LOOK}",
         {"kind": kind, "by": by, "since": since},
     )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import ca.store
 from ca.storage import Transaction
 from enroll import store
 from enroll.around import Around, with_storage
@@ -326,6 +327,12 @@ async def _do(
 ) -> Mapping[str, Any]:
     def claim(db: Transaction) -> None:
         at = ra.now()
+        # Both before who asks is looked up, which may be together with others: what rests on how many
+        # operators there are, and on what this one has done.
+        if kind.act is Act.OPERATORS:
+            ca.store.take_turns(db, operators.TURNS)
+        if kind.counts and actor.operator is not None:
+            operators.hold(db, actor.operator)
         now = actors.asked_again(db, actor, at)
         if not _alone(now, kind):
             raise actors.refusal(now, kind.act)
@@ -386,6 +393,8 @@ def _propose(
     reason: str,
 ) -> Proposed:
     at = ra.now()
+    # Of what is not there yet no row is held by all who propose it.
+    ca.store.take_turns(db, operators.TURNS)
     now = actors.asked_again(db, actor, at)
     actors.require(now, kind.act, Verdict.PROPOSE)
     kind.check(db, ra, payload)

@@ -74,6 +74,8 @@ class Kind:
     check_by_two: Check = _nothing
     #: Whether it takes two even of whoever may do it alone, or may decide what others apply for.
     two: Callable[[Transaction, RegistrationAuthority, Actor, Payload], bool] = _as_ever
+    #: Whether that counts what the actor has done: then they do it one after the other.
+    counts: bool = False
     #: Whether the actor has entered what it is about: then somebody else decides, whoever has proposed it.
     entered: Callable[[Transaction, Actor, Payload], bool] = _by_somebody_else
     #: The kind that it is then.
@@ -558,7 +560,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "user.reset_password": _user_kind(Act.RESET_PASSWORD, "by the desk", _reset_password),
         "certificate.release": _certificate_kind(Act.RECORD, "re-enabling", _release),
         "certificate.revoke": replace(
-            _certificate_kind(Act.REVOKE, "by the desk", _revoke), two=_many, beyond="certificate.revoke.many"
+            _certificate_kind(Act.REVOKE, "by the desk", _revoke),
+            two=_many, counts=True, beyond="certificate.revoke.many",
         ),
         "certificate.revoke.many": _certificate_kind(Act.REVOKE_MANY, "more than 10 revocations", _revoke),
         "certificate.revoke.bulk": _job_kind(
@@ -585,7 +588,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             working.check_open,
         ),
         "campaign.remind": replace(
-            _reminding(Act.CAMPAIGNS), two=_many_letters, beyond="campaign.remind.many"
+            _reminding(Act.CAMPAIGNS), two=_many_letters, counts=True, beyond="campaign.remind.many"
         ),
         "campaign.remind.many": _reminding(Act.LETTERS_MANY),
         "application.approve": replace(

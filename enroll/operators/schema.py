@@ -106,4 +106,7 @@ _OPERATORS = (
     "CREATE INDEX break_glass_due ON break_glass(due_at) WHERE reviewed_at IS NULL",
 )
 
-SCHEMA = Schema("operators", (Step("operators", _OPERATORS),))
+# Who adds an operator, or a proposal (`ca.store.take_turns`).
+_TURNS = ("INSERT INTO counters (name, value) VALUES ('operators', 0)",)
+
+SCHEMA = Schema("operators", (Step("operators", _OPERATORS), Step("turns", _TURNS)))

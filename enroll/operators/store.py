@@ -18,6 +18,9 @@ from enroll.whose import Whose
 
 Db = Transaction
 
+#: By whose row of `counters` it goes who adds operators, and who adds proposals.
+TURNS = "operators"
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -137,6 +140,12 @@ def operator(db: Db, number: int) -> Operator | None:
     return _one(
         db.one(f"SELECT * FROM operators WHERE number = :number{together('operators')}", {"number": number})
     )
+
+
+def hold(db: Db, number: int) -> None:
+    """One alone, before anything else is asked: what counts what they have done is right until this write has
+    ended. Not of whoever is looked up together by now (`operator`)."""
+    db.one("SELECT number FROM operators WHERE number = :number", {"number": number})
 
 
 def named(db: Db, name: str) -> Operator | None:

@@ -266,7 +266,9 @@ REFERENCES: Sequence[tuple[str, Reference]] = tuple(
     )
 )
 #: Counters that the schemas make: without one nothing is counted.
-COUNTERS = frozenset({"audit", "changes", "endpoints", "generations", "postcard_batch", "stops", "tallied"})
+COUNTERS = frozenset(
+    {"audit", "changes", "endpoints", "generations", "operators", "postcard_batch", "stops", "tallied"}
+)
 
 
 def breaking(db: Transaction, rule: Rule, most: int) -> Sequence[Row]:

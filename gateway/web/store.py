@@ -135,6 +135,11 @@ UPLOAD = Place("uploads", "mark", "sealed")
 
 def add_upload(db: Transaction, row: Values, most: int) -> None:
     """Keeps what was sent in a session; of its subject's the newest ``most`` stay."""
+    # Held, since each who adds one has a session: else of many at once each would count without the others.
+    db.rows(
+        "SELECT token_hash FROM sessions WHERE subject = :subject ORDER BY token_hash",
+        {"subject": row["subject"]},
+    )
     db.execute(inserting("uploads", row), row)
     db.execute(
         "DELETE FROM uploads WHERE subject = :subject AND number NOT IN"

@@ -24,27 +24,15 @@ from enroll.mail.states import IN_TURN
 from enroll.people import applications, register
 from enroll.people.register import Person
 from enroll.refusals import Refusal
-from enroll.repeats import InFlight, claim
+from enroll.repeats import claim
 from enroll.requests import issuance
 from enroll.requests.states import State
 from gateway.web import store as web
-from tests import databases
 from tests.datadirs import POLICY_NUMBER, admit, open_office, together
 from tests.engines import VARIABLE
 from tests.enroll.acme.acme_world import USER, new_key, serve
 from tests.looking import look
-
-RACERS = 20
-
-
-async def raced(*works):
-    """What each of them got: its own, or by which code or status it was refused; nothing else may happen."""
-    got = await together(*works)
-    odd = [
-        each for each in got if isinstance(each, BaseException) and not isinstance(each, Refusal | InFlight)
-    ]
-    assert odd == [], odd
-    return [each for each in got if not isinstance(each, BaseException)]
+from tests.races import ENGINES, RACERS, raced
 
 
 async def attempts(ra, _):
@@ -303,7 +291,6 @@ RACES = (
     a_session,
     the_trail,
 )
-ENGINES = (pytest.param("sqlite"), pytest.param("postgresql", marks=databases.NEEDED))
 
 
 @pytest.mark.parametrize("race", RACES, ids=lambda race: race.__name__)
