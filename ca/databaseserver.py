@@ -62,11 +62,14 @@ def parse(url: str) -> Server:
         raise BadAddress(f"write an address that begins with postgresql://, such as {EXAMPLE!r}")
     login, _, hosts = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
-    if colon or "password" in options:
+    # In a password / ? and # end the host, and what follows them up to the @ would be a name that is shown.
+    if colon or "password" in options or "@" in parts.path + parts.query + parts.fragment:
         raise BadAddress(
             "a password does not belong here: leave it out, and write it into a file that database."
             f"password_file names, or into {PASSWORD_VARIABLES[0]} of the environment"
         )
+    if parts.fragment:
+        raise BadAddress("# begins nothing here: write one that belongs to a name as %23")
     return Server(_hosts(hosts, options), unquote(user), _name(parts.path))
 
 
