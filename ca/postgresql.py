@@ -124,7 +124,8 @@ def _ours(error: BaseException) -> StorageError:
         trouble = _REPLICAS
     if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         trouble = None if isinstance(error, asyncpg.DataError) else _UNREACHED
-    return StorageError(str(error), name) if trouble is None else StorageTrouble(str(error), name, trouble)
+    said = str(error) or name  # of a time that is up nothing is said
+    return StorageError(said, name) if trouble is None else StorageTrouble(said, name, trouble)
 
 
 class _Gone(StorageTrouble):

@@ -310,6 +310,11 @@ def test_a_newer_schema_is_refused(database, url, tmp_path):
     Database(url, tmp_path, [Schema("other", ())]).close()
 
 
+def test_a_time_that_is_up_has_a_word():
+    """Operators read it in brackets."""
+    assert str(postgresql._ours(TimeoutError())) == "TimeoutError"
+
+
 def test_who_cannot_be_reached_or_is_not_there_is_named(cluster, tmp_path):
     """With what to type; an address with a password is none, and is not repeated."""
     with pytest.raises(ConfigError, match="is not there; make it: createdb"):
