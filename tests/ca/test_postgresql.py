@@ -686,7 +686,7 @@ async def test_a_replica_that_takes_over_under_load_has_all_that_was_answered(tm
                 for statement in (
                     "ALTER SYSTEM SET synchronous_standby_names = ''",
                     "SELECT pg_reload_conf()",
-                    "SELECT pg_promote(true, 60)",
+                    "SELECT pg_promote(false)",
                 ):
                     await databases._asked(second.url("t"), statement)
                 await _more(answered, 60, writers)

@@ -125,7 +125,10 @@ class World:
         cluster = self.servers[other][0]
         await _typed(cluster.url, "ALTER SYSTEM SET synchronous_standby_names = ''")
         await _typed(cluster.url, "SELECT pg_reload_conf()")
-        await _typed(cluster.url, "SELECT pg_promote(true, 60)")
+        # It is not waited for within the statement: what a replica replays may end whoever has a snapshot.
+        await _typed(cluster.url, "SELECT pg_promote(false)")
+        while await _is_replica(cluster.url):
+            await asyncio.sleep(0.05)
         self.primary = other
 
     def _make_nodes(self, upstream: int, mail: int) -> None:
@@ -250,6 +253,12 @@ class World:
                 if node_of(node.data) == row["node"]:
                     return node.name
         return "node-1"
+
+
+async def _is_replica(url: str) -> bool:
+    with suppress(asyncpg.SerializationError):
+        return bool((await _typed(url, "SELECT pg_is_in_recovery()"))[0][0])
+    return True
 
 
 async def _typed(url: str, statement: str) -> list[Any]:
