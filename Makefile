@@ -28,12 +28,11 @@ test: setup packages ## every test; those whose tools are missing are skipped by
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 # An engine that pauses and runs works twice, whose run SEED= repeats; or PostgreSQL (tests/engines.py), and then
-# the sites, sessions and the suite on a demo as well. EVERY=5, for CI: a fifth of them, another one with each commit.
+# the sites, sessions and the suite on a demo as well.
 ON_POSTGRESQL := tests/enroll tests/gateway/sites tests/gateway/test_sessions.py tests/conformance/test_ours.py
-test-engines: setup packages ## the tests that store something on another engine (ENGINE=hesitant|postgresql FILES= SEED= EVERY=1)
+test-engines: setup packages ## the tests that store something on another engine (ENGINE=hesitant|postgresql FILES= SEED=)
 	@SEKISHO_TEST_ENGINE="$(or $(ENGINE),hesitant)" SEKISHO_TEST_SEED="$(or $(SEED),sekisho)" \
-		SEKISHO_TEST_EVERY="$(or $(EVERY),1)" exec $(VENV)/bin/pytest \
-		$(or $(FILES),$(if $(filter postgresql,$(ENGINE)),$(ON_POSTGRESQL),tests/enroll)) $(ENGINE_ARGS)
+		exec $(VENV)/bin/pytest $(or $(FILES),$(if $(filter postgresql,$(ENGINE)),$(ON_POSTGRESQL),tests/enroll)) $(ENGINE_ARGS)
 
 kills: setup ## kill -9 at random points of issuance and of serving, 200 times for each kind of signer (KILLS= SEED=)
 	@SEKISHO_TEST_KILLS="$(or $(KILLS),200)" SEKISHO_TEST_COPIES=40 SEKISHO_TEST_SEED="$(or $(SEED),20261122)" \

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import blocked, held
 from tests.longest import place_of
-from tests.turns import kept, part, turn
+from tests.turns import kept, turn
 
 held.watch()
 blocked.watch()
@@ -36,15 +36,11 @@ def _by_turns(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files whole and in the order of `tests/longest.py` (xdist keeps it with --no-loadscope-reorder).
-    ``SEKISHO_TEST_EVERY``: one in so many, others with each commit; ``SEKISHO_TURNS``: only of `_by_turns`.
-    """
+    ``SEKISHO_TURNS``: of `_by_turns` one in so many, others with each commit."""
     items.sort(key=lambda item: place_of(item.nodeid.partition("::")[0]))
-    if (every := int(os.environ.get("SEKISHO_TEST_EVERY") or 1)) > 1:
-        chosen = part(items, every, turn())
-    elif (every := int(os.environ.get("SEKISHO_TURNS") or 1)) > 1:
-        chosen = kept(items, _by_turns, every, turn())
-    else:
+    if (every := int(os.environ.get("SEKISHO_TURNS") or 1)) == 1:
         return
+    chosen = kept(items, _by_turns, every, turn())
     left = set(items).difference(chosen)
     config.hook.pytest_deselected(items=[each for each in items if each in left])
     items[:] = chosen

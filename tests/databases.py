@@ -19,7 +19,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from graphlib import TopologicalSorter
 from itertools import count
@@ -31,6 +31,7 @@ import asyncpg
 import pytest
 
 from ca import postgresql
+from ca.databaseserver import Server, parse
 from ca.storage import Recorder
 from gateway.serving.deployment import SCHEMAS
 from tests.started import started
@@ -154,6 +155,11 @@ def _place() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def patient(url: str) -> Server:
+    """For whoever does not test how long a server is waited for: it is as slow as the machine is busy."""
+    return replace(parse(url), connect=_PATIENCE, statement=_PATIENCE, lock=_PATIENCE)
+
+
 def url_of(path: Path) -> str:
     """The address of the database that stands for a file, for whichever process; made if it is not there."""
     if path in _loans:
@@ -200,7 +206,7 @@ def _shared() -> Cluster:
 def _template() -> str:
     cluster, name = _shared(), "made"
     _make(cluster, name, "template0")
-    postgresql.Database(cluster.url(name), Path(), SCHEMAS).close()
+    postgresql.Database(patient(cluster.url(name)), Path(), SCHEMAS).close()
     return name
 
 
@@ -268,7 +274,7 @@ class Lent(postgresql.Database):
         before, loan.resting = loan.resting, None
         self._loan = loan
         if before is None:
-            super().__init__(loan.url, folder, journal=journal, made=False)
+            super().__init__(patient(loan.url), folder, journal=journal, made=False)
             loan.holders += 1
             return
         # All that it knew of the server, and nothing of what it did.
@@ -338,7 +344,7 @@ def lent(path: Path, folder: Path, journal: Recorder | None) -> postgresql.Datab
     """The database that stands for a file, opened: the same each time, in this process. It is the
     one that has its name (`url_of`) where somebody has asked for that, or none is lent."""
     if _lender != [os.getpid()] or path in _named:
-        return postgresql.Database(url_of(path), folder, journal=journal, made=False)
+        return postgresql.Database(patient(url_of(path)), folder, journal=journal, made=False)
     if path not in _loans:
         _loans[path] = _another()
     return Lent(_loans[path], folder, journal)

@@ -50,7 +50,9 @@ def _opened(request, tmp_path):
     from ca import postgresql
     from tests import databases
 
-    return postgresql.Database(databases._shared().url(_name(request)), tmp_path, [CA, THINGS])
+    return postgresql.Database(
+        databases.patient(databases._shared().url(_name(request))), tmp_path, [CA, THINGS]
+    )
 
 
 async def exchanged(*exchanges):

@@ -57,7 +57,7 @@ def url(cluster, request):
 
 @pytest.fixture
 def database(url, tmp_path):
-    database = Database(url, tmp_path, [SCHEMA])
+    database = Database(databases.patient(url), tmp_path, [SCHEMA])
     yield database
     database.close()
 
@@ -191,7 +191,7 @@ async def test_what_others_get_beside_a_write_that_has_read(database, url, tmp_p
     """A row that is held alone, or together, is nobody's to take; together others hold it too; a look holds
     nothing."""
     await database.write(add("one"))
-    other = Database(url, tmp_path, [SCHEMA])
+    other = Database(databases.patient(url), tmp_path, [SCHEMA])
     got = []
 
     def take(db):
@@ -283,7 +283,7 @@ async def test_others_commits_are_noticed(database, url, tmp_path):
     await database.write(add("one"))
     own = database.changed()
     assert own != before
-    other = Database(url, tmp_path, [SCHEMA])
+    other = Database(databases.patient(url), tmp_path, [SCHEMA])
     try:
         await other.write(add("two"))
         async with asyncio.timeout(60):
@@ -296,7 +296,7 @@ async def test_others_commits_are_noticed(database, url, tmp_path):
 def test_ten_at_once_make_the_tables_once(url, tmp_path):
     """Nodes that start together take turns."""
     with ThreadPoolExecutor(10) as nodes:
-        opened = list(nodes.map(lambda _: Database(url, tmp_path, [SCHEMA]), range(10)))
+        opened = list(nodes.map(lambda _: Database(databases.patient(url), tmp_path, [SCHEMA]), range(10)))
     for each in opened:
         each.close()
 
@@ -602,7 +602,7 @@ async def test_who_was_stopped_in_the_middle_of_a_statement_holds_nobody_up(
         return db.execute("UPDATE things SET name = 'stopped' WHERE name = 'one'")
 
     looking = await asyncpg.connect(url)
-    other = Database(url, tmp_path / "other", [SCHEMA])
+    other = Database(databases.patient(url), tmp_path / "other", [SCHEMA])
     try:
         stopping = asyncio.create_task(database.write(work))
         await asyncio.to_thread(stopped.wait, 60)

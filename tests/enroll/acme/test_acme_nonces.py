@@ -213,7 +213,8 @@ def test_table_sizes() -> None:
 async def test_nodes_take_each_other_s_nonces_once(tmp_path):
     """Any node takes what any has issued, be its clock some minutes ahead; of twenty that take one at once at
     three nodes one does; a stranger's, and one that is too old, are none."""
-    made = [postgresql.Database(databases.url_of(tmp_path / "t"), tmp_path, made=False) for _ in range(3)]
+    server = databases.patient(databases.url_of(tmp_path / "t"))
+    made = [postgresql.Database(server, tmp_path, made=False) for _ in range(3)]
     try:
         nodes = [SharedNonces(each, SECRET) for each in made]
         for issuer in nodes:
