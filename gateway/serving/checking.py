@@ -91,6 +91,11 @@ def troubles(data: Path) -> Iterator[Trouble]:
     made, told = side.made_shape(SCHEMAS), _told_by(data)
     with side.snapshot() as db:
         found = side.shape(db)
+        if not found.keys() & made.keys():
+            raise ConfigError(
+                f"the database {side.name} has none of our tables: correct database.url; a new one is "
+                "filled by sekisho db copy --to URL, or made by sekisho serve"
+            )
         # From here on it is one moment's.
         look = _Look(data, side, db, sqlite.layout(SCHEMAS), told, journal.tail_of(data / journal.FOLDER))
         yield from _shape(found, made)

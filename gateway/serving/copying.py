@@ -102,7 +102,8 @@ def _at(data: Path, url: str) -> Whole:
     try:
         return whole_of(server_of(data, replace(read_database(data), url=url)))
     except BadAddress as error:
-        raise ConfigError(f"{url!r} is no address of a database: {error}") from None
+        # Not repeated: there may be a password in it.
+        raise ConfigError(f"that is no address of a database: {error}") from None
 
 
 @contextmanager

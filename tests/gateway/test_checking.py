@@ -16,6 +16,7 @@ import pytest
 
 from ca import journal, sqlite
 from ca.databaseserver import parse
+from ca.errors import ConfigError
 from ca.postgresql import Whole as OnServer
 from ca.storage import Whole
 from enroll import store as people
@@ -540,6 +541,14 @@ def test_of_a_database_that_is_not_the_directorys_only_that_is_said(register: Re
     (found,) = register.found()
     assert (found.check, SPOILT[what][2] in found.what) == ("owner", True)
     assert "correct database.url" in found.hint
+
+
+@pytest.mark.parametrize("register", ["server"], indirect=True)
+def test_of_an_empty_one_it_is_said_what_fills_it(register: Register) -> None:
+    """Nobody has altered anything: it is new, or the wrong one."""
+    register.spoil("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    with pytest.raises(ConfigError, match=r"has none of our tables: correct database\.url"):
+        register.found()
 
 
 def test_every_rule_has_its_fault() -> None:

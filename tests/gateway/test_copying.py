@@ -296,6 +296,11 @@ def test_an_address_that_is_none(place: Place) -> None:
     """The words of database.url."""
     with pytest.raises(ConfigError, match="begins with postgresql://"):
         to_server(place.data, "mysql://x/y", "test")
+    for url in ("postgresql://me:tops3cret@db/x", "postgresql://me:12/tops3cret@db"):
+        for way in (to_server, from_server):
+            with pytest.raises(ConfigError, match="a password does not belong here") as refused:
+                way(place.data, url, "test")
+            assert "tops3cret" not in str(refused.value)
 
 
 def test_a_directory_without_a_register(lived: Path, place: Place) -> None:
