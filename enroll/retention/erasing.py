@@ -18,6 +18,9 @@ from enroll.settings import DAY
 
 #: People in one job: the rest are due the next day still.
 MOST = 20_000
+# People come last: what is about them goes with them, as a proposal does with its job, and what is over by a
+# period of its own is to be counted there.
+_ORDER = ("letters", "applications", "proposals", "jobs")
 #: Numbers that one row of a job empties: one transaction, which nobody waits for long.
 CHUNK = 200
 
@@ -40,7 +43,8 @@ def over(db: Transaction, periods: Periods, at: int) -> list[Over]:
 
 
 def payload(db: Transaction, periods: Periods, at: int) -> dict[str, Any]:
-    """All that is over, as what a proposal is about. Refusal("conflict") where there is nothing."""
+    """All that is over, as what a proposal is about: of people the first `MOST`, and ``counts`` says how many
+    it is. Refusal("conflict") where there is nothing."""
     found = [each for each in over(db, periods, at) if each.count]
     if not found:
         raise Refusal("conflict", field="retention", detail="nothing is over")
@@ -48,31 +52,34 @@ def payload(db: Transaction, periods: Periods, at: int) -> dict[str, Any]:
     ranges = {
         each: retention.due(db, each, until) for each, until in before.items() if each != "people" and until
     }
+    people = retention.left(db, before.get("people") or 0, at, MOST) if "people" in before else []
     return {
-        "counts": {each.kind: each.count for each in found},
+        "counts": {each.kind: len(people) if each.kind == "people" else each.count for each in found},
         "before": before,
-        "people": retention.left(db, before.get("people") or 0, at, MOST) if "people" in before else [],
+        "people": people,
         "ranges": {kind: [each.first, each.last] for kind, each in ranges.items()},
     }
 
 
 def pieces(payload: Mapping[str, Any]) -> list[Mapping[str, str]]:
     """What a job does one after the other: a person, or so many numbers of a kind."""
-    found: list[Mapping[str, str]] = [{"kind": "people", "id": each} for each in payload["people"]]
-    for kind, (first, last) in payload["ranges"].items():
+    found: list[Mapping[str, str]] = []
+    for kind in sorted(payload["ranges"], key=_ORDER.index):
+        first, last = payload["ranges"][kind]
         for start in range(first, last + 1, CHUNK):
             found.append({"kind": kind, "id": str(start), "last": str(min(start + CHUNK - 1, last))})
-    return found
+    return [*found, *({"kind": "people", "id": each} for each in payload["people"])]
 
 
 def erase(
     db: Transaction, ra: RegistrationAuthority, piece: Mapping[str, str], before: int, *, actor: str
 ) -> tuple[str, str]:
-    """Takes one piece away: what became of it, and of whom. Refusal for who came back meanwhile."""
+    """Takes one piece away: what became of it, and of whom, or of which numbers and how many of them were
+    over: ``letters 1-200: 57``. Refusal for who came back meanwhile."""
     at = ra.now()
     if piece["kind"] != "people":
-        retention.empty(db, piece["kind"], int(piece["id"]), int(piece["last"]), before, at)
-        return "erased", f"{piece['kind']} {piece['id']}-{piece['last']}"
+        count = retention.empty(db, piece["kind"], int(piece["id"]), int(piece["last"]), before, at)
+        return "erased", f"{piece['kind']} {piece['id']}-{piece['last']}: {count}"
     user_id = piece["id"]
     if not retention.has_left(db, user_id, before, at):
         detail = f"user {user_id} is at work, or was erased already"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-#: What is taken away of each kind, in the order in which it is done.
+#: What is taken away of each kind.
 TAKEN: Mapping[str, str] = MappingProxyType(
     {
         "people": "of who left: name, addresses, what was applied for, letters, details of the trail",

@@ -9,6 +9,7 @@ import click
 
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
+from enroll.refusals import Refusal
 from enroll.retention import erasing
 from gateway.cli.asked import asked, proposed
 from gateway.cli.frame import ASKS, READS, Answer, deployment_command, listing
@@ -36,9 +37,20 @@ async def _apply(deployment: Deployment, dry_run: bool) -> Answer:
     Certificates, requests and the chain of the trail stay. What was ended by then and came back is left.
     """
     ra = deployment.ra
+    try:
+        payload = await ra.database.read(lambda db: erasing.payload(db, ra.settings.periods, ra.now()))
+    except Refusal:
+        if not dry_run:
+            raise
+        payload = {"counts": {}}
     if dry_run:
-        return listing("retention", [each for each in await _over(deployment) if each["count"]], _COLUMNS)
-    payload = await ra.database.read(lambda db: erasing.payload(db, ra.settings.periods, ra.now()))
+        counts = payload["counts"]
+        told = [
+            each | {"count": counts[each["kind"]]}
+            for each in await _over(deployment)
+            if each["kind"] in counts
+        ]
+        return listing("retention", told, _COLUMNS)
     found = await asked(deployment, "retention.apply", payload)
     if isinstance(found, Proposed):
         return proposed(found)

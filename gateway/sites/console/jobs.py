@@ -94,6 +94,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         states=STATES,
         results=RESULTS,
         stopped_by=stopped_by,
+        about=lambda line: saying.row(found.kind, line.subject),
         leads=_LEADS,
     )
 

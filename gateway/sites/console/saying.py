@@ -113,6 +113,15 @@ def words_of(kind: str, field: str, value: Any, names: Names) -> Text:
     return (str(value), str(value))
 
 
+def row(kind: str, about: str) -> Text:
+    """What a row of a job is about."""
+    erased, _, numbers = about.partition(" ")
+    if kind != "retention.apply" or not numbers:
+        return (about, about)
+    (japanese, english), (numbers, _, count) = PERIODS[erased], numbers.replace("-", "–").partition(": ")
+    return (f"{japanese} {numbers}（{count}件）", f"{english} {numbers} ({count})")
+
+
 def subject(kind: str, subject: str, names: Names, before: Mapping[str, Any] = MappingProxyType({})) -> Text:
     """What a proposal is about, by name where it is somebody or an organisation. ``before``: what stood,
     which knows whom an application is about."""
