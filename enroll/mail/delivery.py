@@ -24,8 +24,8 @@ from ca.epochs import LostKey
 from ca.fencing import unfenced
 from ca.storage import StorageError, Transaction
 from enroll import noticing, store, timekeeping
-from enroll.jst import JST, shown
-from enroll.mail import queue, writing
+from enroll.jst import JST, day_of, shown
+from enroll.mail import occasions, queue, writing
 from enroll.mail import store as mail_store
 from enroll.mail.hours import opened_at
 from enroll.mail.replies import Verdict
@@ -270,8 +270,20 @@ def _take(
         if not stays(db, ra, row, now):
             if per_minute and not mail_store.may_begin(db, channel, now, per_minute):
                 return None
-            return mail_store.begin(db, row, now)
+            return mail_store.begin(db, _of_today(db, ra, row, now), now)
     return None
+
+
+def _of_today(
+    db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int
+) -> mail_store.Letter:
+    """A letter as it is to leave: one that has waited over midnight says how many days are left by now."""
+    if day_of(row["created_at"]) == day_of(now):
+        return row
+    letter = occasions.of_today(db, ra, row, row["cause"], now)
+    if letter is None or (letter.subject, letter.shown_body) == (row["subject"], row["shown_body"]):
+        return row
+    return mail_store.rewrite(db, row, writing.words_of(db, ra.epochs, letter))
 
 
 def _leaving(ra: RegistrationAuthority, db: Transaction) -> list[Pace]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from ca.certificates import serial_in_chooser
@@ -123,6 +123,37 @@ def renewal_notice(
 
     ``again``: one that never left is queued once more. ``cause``: of one beyond those two.
     """
+    letter = _renewal_letter(db, ra, user, renewal, source, kind, at, cause or cause_of_notice(kind, source))
+    return writing.queue(db, ra.epochs, letter, at, pace=PACE[kind], again=again)
+
+
+def of_today(
+    db: Transaction, ra: RegistrationAuthority, letter: Mapping[str, Any], cause: str, at: int
+) -> writing.Letter | None:
+    """A renewal notice in the words of the day on which it leaves, by which fewer days may be left than when
+    it was written (R15); None for any other letter, and where its certificate is known no more."""
+    renewal = store.enrollment(db, letter["request_id"] or "") if letter["kind"] in _OF_A_DAY else None
+    user = store.user(db, letter["user_id"])
+    source = store.enrollment_of(db, renewal.replaces_serial or "") if renewal is not None else None
+    if user is None or renewal is None or source is None:
+        return None
+    return _renewal_letter(db, ra, user, renewal, source, letter["kind"], at, cause)
+
+
+#: Kinds that say how many days are left.
+_OF_A_DAY = ("renewal_30", "renewal_7")
+
+
+def _renewal_letter(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    user: store.User,
+    renewal: Enrollment,
+    source: Enrollment,
+    kind: writing.Kind,
+    at: int,
+    cause: str,
+) -> writing.Letter:
     values = _common(db, ra, user, ra.settings.renewal_url)
     days = max(0, days_left(source.not_after_at or at, at))
     values |= {
@@ -133,8 +164,7 @@ def renewal_notice(
         "serial": serial_in_chooser(source.serial or ""),
         "not_after": shown(source.not_after_at or at),
     }
-    cause = cause or cause_of_notice(kind, source)
-    return _send(db, ra, kind, user, values, at, cause=cause, request_id=renewal.request_id, again=again)
+    return _written(db, ra, kind, user, values, cause=cause, request_id=renewal.request_id)
 
 
 def members_reminder(
@@ -327,10 +357,24 @@ def _send(
     cause: str,
     channel: Channel = "mail",
     request_id: str | None = None,
-    again: bool = False,
 ) -> bool:
     """Writes a letter to a user and queues it; False if it was queued before for the same cause."""
-    letter = writing.write_letter(
+    letter = _written(db, ra, kind, to, values, cause=cause, channel=channel, request_id=request_id)
+    return writing.queue(db, ra.epochs, letter, at, pace=PACE[kind])
+
+
+def _written(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    kind: writing.Kind,
+    to: store.User,
+    values: dict[str, str],
+    *,
+    cause: str,
+    channel: Channel = "mail",
+    request_id: str | None = None,
+) -> writing.Letter:
+    return writing.write_letter(
         kind,
         cause=cause,
         channel=channel,
@@ -341,7 +385,6 @@ def _send(
         templates=writing.in_force(db, ra.templates),
         language=to.language,
     )
-    return writing.queue(db, ra.epochs, letter, at, pace=PACE[kind], again=again)
 
 
 def cause_of_notice(kind: writing.Kind, source: Enrollment) -> str:

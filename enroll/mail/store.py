@@ -331,6 +331,14 @@ def begin(db: Transaction, row: Letter, at: int) -> Letter:
     return row | {"attempts": row["attempts"] + 1}
 
 
+def rewrite(db: Transaction, row: Letter, words: Values) -> Letter:
+    """Has a letter that is about to be taken say something else (``words``: `writing.words_of`); the row as
+    it then is."""
+    sets = ", ".join(f"{name} = :{name}" for name in words)
+    db.execute(f"UPDATE mails SET {sets} WHERE id = :id", {**words, "id": row["id"]})
+    return row | dict(words)
+
+
 def may_begin(db: Transaction, channel: Channel, at: int, per_minute: int) -> bool:
     """Counts a letter that is about to be sent; False when this minute has had its number."""
     minute = at // 60

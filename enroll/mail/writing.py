@@ -18,7 +18,7 @@ from typing import Any, Literal
 from ca.epochs import Epochs, LostKey
 from ca.errors import ConfigError
 from ca.files import Snapshot
-from ca.storage import Transaction
+from ca.storage import Transaction, Values
 from enroll.languages import LANGUAGES, Language
 from enroll.mail import store
 from enroll.mail.states import Pace
@@ -176,15 +176,22 @@ def queue(
         "user_id": letter.user_id,
         "request_id": letter.request_id,
         "recipient": letter.recipient,
-        "subject": letter.subject,
-        "shown_body": letter.shown_body,
-        "sealed_body": epochs.seal(db, store.BODY, letter.cause, letter.body.encode()),
+        **words_of(db, epochs, letter),
         "state": "queued",
         "next_attempt_at": at,
         "created_at": at,
         "queued_at": at,
     }
     return store.add(db, values, again=again)
+
+
+def words_of(db: Transaction, epochs: Epochs, letter: Letter) -> Values:
+    """What a letter says, as its row has it: sealed, and as operators may see it."""
+    return {
+        "subject": letter.subject,
+        "shown_body": letter.shown_body,
+        "sealed_body": epochs.seal(db, store.BODY, letter.cause, letter.body.encode()),
+    }
 
 
 def opened(row: Mapping[str, Any], epochs: Epochs) -> Queued:

@@ -14,7 +14,7 @@ from enroll import listings, store
 from enroll.jst import day_of
 from enroll.listings import Letters
 from enroll.listings import store as pages
-from enroll.mail import queue, writing
+from enroll.mail import occasions, queue, writing
 from enroll.mail import store as mail_store
 from enroll.mail.states import FAILED, Pace, State, state_of
 from enroll.operators.actors import Actor, asked_again, require
@@ -324,10 +324,12 @@ def _queue(
     at: int,
     pace: Pace,
 ) -> bool:
-    """The same words to the same person. What operators see of such a letter is all of it."""
+    """The same words to the same person, but for how many days are left. What operators see of such a letter
+    is all of it."""
     assert writing.MASK not in letter["shown_body"]
-    again = writing.Letter(
-        cause=f"again:{letter['id']}:{day_of(at)}",
+    cause = f"again:{letter['id']}:{day_of(at)}"
+    again = occasions.of_today(db, ra, letter, cause, at) or writing.Letter(
+        cause=cause,
         kind=letter["kind"],
         channel=letter["channel"],
         user_id=to.user_id,

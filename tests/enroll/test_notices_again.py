@@ -15,6 +15,7 @@ from enroll.mail.delivery import deliver_due
 from enroll.mail.smtp import Smtp
 from enroll.mail.states import Pace
 from enroll.mail.transport import Outbox, Refused
+from enroll.operators import actors, letters
 from enroll.people import changes, register
 from enroll.requests import issuance
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, open_office
@@ -96,6 +97,51 @@ async def test_retry_sends_a_notice_to_the_address_that_was_put_right(ra):
         assert await ra.database.write(lambda db: mail_store.retry_failed(db, ra.now())) == 1
         assert (await notify(ra), await deliver_due(ra, smtp(ra, server))) == (NOTHING, 1)
     assert server.recipients == ["right@example.jp"]
+
+
+async def waited(ra, server):
+    """The mail server was away, and has refused it once."""
+    async with MailServer({"greeting": "421 4.3.2 later"}).listening() as away:
+        assert await deliver_due(ra, smtp(ra, away)) == 0
+
+
+async def retried(ra, server):
+    """It was refused for good, and an operator has it tried once more."""
+    async with MailServer({"RCPT": ["550 5.1.1 user unknown"]}).listening() as refusing:
+        assert await deliver_due(ra, smtp(ra, refusing)) == 0
+
+
+async def sent(ra, server):
+    """It has left, and is to be sent once more."""
+    assert await deliver_due(ra, smtp(ra, server)) == 1
+
+
+@pytest.mark.parametrize("before", [waited, retried, sent])
+@pytest.mark.parametrize("language", ["ja", "en"])
+async def test_a_notice_says_how_many_days_are_left_when_it_leaves(ra, before, language):
+    """R15: by whichever way it leaves on a later day, it does not say those of the first; the same day it
+    says the same. What operators see of it is what was sent."""
+    words = {"ja": "あと{}日", "en": "{} days left"}[language]
+    await due_in(ra, 30)
+    await changes.change_user(ra, USER, {"language": language}, actor="desk")
+    async with MailServer().listening() as server:
+        await notify(ra)
+        first = mail_store.shown(look(ra.database), letter(ra, "renewal_30")["id"])
+        assert words.format(30) in first["shown_body"]
+        await before(ra, server)
+        assert mail_store.shown(look(ra.database), first["id"])["shown_body"] == first["shown_body"]
+        clock_of(ra).advance(days=4)
+        if before is not waited:
+            host = actors.of_account(look(ra.database), "root", ra.now(), host=True)
+            await letters.send_again(ra, host, first["id"])
+        assert await deliver_due(ra, smtp(ra, server)) == 1
+        said = server.accepted[-1].get_content()
+        assert words.format(26) in said
+        assert words.format(30) not in said
+        newest = letter(ra, "renewal_30")["id"]
+        assert words.format(26) in mail_store.shown(look(ra.database), newest)["shown_body"]
+        if before is sent:
+            assert mail_store.shown(look(ra.database), first["id"])["shown_body"] == first["shown_body"]
 
 
 async def test_what_waits_or_has_left_is_not_queued_again(ra):
