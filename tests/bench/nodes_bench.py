@@ -1,10 +1,12 @@
 """A gateway on each engine, and two on one: orders, requests behind the login, logins, pick-ups.
 
-Run as ``python -m tests.bench.nodes_bench [--orders N] [--rounds N] [--requests N] [--people N]``. One data
-directory with its people, as an operator makes it, is served as it is (SQLite), and a copy of it whose
-register was copied into a PostgreSQL server, by one node and by two, among which connections are dealt. Whole
-requests are made, over TLS; eight clients order at once. Rounds alternate, CPU is the kernel's count for a
-node's processes, and for the server's apart; PostgreSQL waits for its disk, as SQLite does.
+Run as ``python -m tests.bench.nodes_bench [--orders N] [--rounds N] [--requests N] [--people N]
+[--certificates N]``. One data directory with its people, as an operator makes it, is served as it is
+(SQLite), and a copy of it whose register was copied into a PostgreSQL server, by one node and by two, among
+which connections are dealt. Whole requests are made, over TLS; eight clients order at once. Rounds
+alternate, CPU is the kernel's count for a node's processes, and for the server's apart; PostgreSQL waits for
+its disk, as SQLite does. ``--certificates 1000000`` has so many in each register before (`large`), for
+which there have to be 10 GB below TMPDIR.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from gateway.serving.config import FILE_NAME, read_config, toml_of
 from gateway.serving.rates import Rates
 from gateway.serving.settings.behind import Behind
 from tests import databases
-from tests.bench import peers
+from tests.bench import large, peers
 from tests.bench.acme_load import Client, Target, prepare_csrs, run_load
 from tests.bench.figures import Figures
 from tests.bench.pickup_bench import session
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1_500, help="behind the login, in each round")
     parser.add_argument("--people", type=int, default=10, help="who pick up and log in, on each")
+    parser.add_argument("--certificates", type=int, default=0, help="that are there before")
     options = parser.parse_args()
     if not databases.PROGRAMS:
         sys.exit("PostgreSQL is not installed: apt install postgresql")
@@ -72,7 +75,9 @@ def main() -> None:
         place = Path(name)
         place.chmod(0o711)
         with databases.temporary() as cluster, cluster.running(durable=True) as server:
-            nodes = _served(place, cluster, server, options.people, stack)
+            nodes = _served(place, cluster, options.people, options.certificates, stack)
+            if options.certificates:
+                _at_rest([each for every in nodes.values() for each in every])
             print("the nodes stand", flush=True)
             asyncio.run(_measured(place, nodes, server, options, found))
             stack.close()
@@ -92,10 +97,8 @@ def _environment() -> dict[str, str]:
     return os.environ | {"SEKISHO_PASSPHRASE": _PASSPHRASE}
 
 
-def _served(
-    place: Path, cluster: databases.Cluster, server: int, people: int, stack: ExitStack
-) -> dict[str, list[Node]]:
-    """The nodes of each of the three."""
+def _made(place: Path, people: int, stack: ExitStack) -> tuple[Path, int]:
+    """A directory with its people, and the credentials of programs beside it; where the upstream is."""
     write_pki(place)
     behind = stack.enter_context(peers.upstream(place))
     first = place / SQLITE.partition(",")[0]
@@ -112,17 +115,37 @@ def _served(
         credentials += made["credentials"]
     (place / "credentials.json").write_text(json.dumps(credentials))
     _typed(first, "user", "import", str(place / "people.csv"))
+    return first, behind
+
+
+def _database(cluster: databases.Cluster, name: str, template: str = "template1") -> str:
+    """Its address."""
+    made = [databases.PROGRAMS[-1] / "createdb", "-h", cluster.folder, "--template", template, name]
+    environment = os.environ | {"PGUSER": "postgres"}
+    subprocess.run([*databases.as_postgres(), *made], check=True, cwd="/", env=environment)
+    return cluster.url(name)
+
+
+def _served(
+    place: Path, cluster: databases.Cluster, people: int, certificates: int, stack: ExitStack
+) -> dict[str, list[Node]]:
+    """The nodes of each of the three."""
+    first, behind = _made(place, people, stack)
     found = dict[str, list[Path]]()
+    source, template = first, "template1"
     for title in (ONE, TWO):
         data, name = place / title.replace(", ", "-").replace(" ", "-"), f"n{len(found)}"
-        shutil.copytree(first, data)
-        subprocess.run(
-            [*databases.as_postgres(), databases.PROGRAMS[-1] / "createdb", "-h", cluster.folder, name],
-            check=True, cwd="/", env=os.environ | {"PGUSER": "postgres"},
-        )  # fmt: skip
-        _typed(data, "db", "copy", "--to", cluster.url(name))
-        _set(data, cluster.url(name), behind)
+        shutil.copytree(source, data)
+        url = _database(cluster, name, template)
+        if source == first:
+            _typed(data, "db", "copy", "--to", url)
+        _set(data, url, behind)
+        if source == first and certificates:
+            large.fill(data, certificates)
+        source, template = data, name
         found[title] = [data]
+    if certificates:
+        large.fill(first, certificates)
     second = place / "second"
     _typed(second, "node", "join", "--from", str(found[TWO][0]))
     found[TWO].append(second)
@@ -160,6 +183,16 @@ def _node(data: Path) -> Iterator[Node]:
     with process(*words, log=log, SEKISHO_PASSPHRASE=_PASSPHRASE) as running:
         until(lambda: "ready on port" in log.read_text(), log, running)
         yield Node(data, port, running.pid)
+
+
+def _at_rest(every: list[Node]) -> None:
+    """Returns once they have done what was due, or after five minutes: less than a twentieth of a core."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        before = _spent(every)
+        time.sleep(5)
+        if _spent(every) - before < 0.25 * len(every):
+            return
 
 
 # -- what is measured ------------------------------------------------------------------------------------
