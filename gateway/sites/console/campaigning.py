@@ -20,7 +20,7 @@ from enroll.operators.asking import Proposed
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import show
 from gateway.sites.console.campaigns import CAMPAIGNS, table_words, total_of
-from gateway.sites.console.campaignwords import BEGINNING, REMINDABLE
+from gateway.sites.console.campaignwords import BEGINNING, ENDED, LETTERS_LEAVE, REMINDABLE
 from gateway.sites.console.narrowing import typed_day
 from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.web.pages import GATE, form, see_other, tell, told
@@ -95,6 +95,7 @@ async def _reminder(request: web.Request, visitor: Visitor, error: str = "") -> 
         letters=len(due.numbers),
         why=why,
         alone=step == "do",
+        letters_leave=LETTERS_LEAVE,
         error=error,
         **table_words(),
     )
@@ -115,7 +116,7 @@ async def remind(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     if await ra.database.read(lambda db: asking.step_of(db, ra, actor, kind, payload)) == "do":
         count = len(due.numbers)
         what = (f"{found.name}：更新の案内を{count}通送る", f"{found.name}: write {count} letters")
-        if (asked := await confirmed(request, visitor, fields, what)) is not None:
+        if (asked := await confirmed(request, visitor, fields, what, LETTERS_LEAVE)) is not None:
             return asked
     done = await asking.ask(ra, actor, kind, payload, reason=reason)
     if isinstance(done, Proposed):
@@ -130,7 +131,7 @@ async def ending(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 async def _ending(request: web.Request, visitor: Visitor, error: str = "") -> web.StreamResponse:
     found = await total_of(request, visitor)
-    values = {"found": found.campaign, "total": found.total, "error": error}
+    values = {"found": found.campaign, "total": found.total, "error": error, "ended": ENDED}
     status = 422 if error else 200
     return show(request, "campaign_end.html", visitor, status=status, **values, **table_words())
 
@@ -145,7 +146,7 @@ async def end(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     if found.ended_at is not None:
         return see_other(f"{CAMPAIGNS}/{number}")
     what = (f"キャンペーン「{found.name}」を終了する", f"End the campaign {found.name}")
-    if (asked := await confirmed(request, visitor, fields, what)) is not None:
+    if (asked := await confirmed(request, visitor, fields, what, ENDED)) is not None:
         return asked
     await asking.ask(ra, visitor.actor, "campaign.end", {"campaign": number}, reason=reason)
     return see_other(f"{CAMPAIGNS}/{number}?done=over")

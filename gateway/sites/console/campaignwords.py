@@ -36,6 +36,17 @@ REMINDABLE: Mapping[str, Text] = MappingProxyType(
         ),
     }
 )
+#: What comes of reminders, and of an end.
+LETTERS_LEAVE: Text = (
+    "メールは送信待ちに入り、送信できる時間帯に順に出ます。送信後は取り消せません。",
+    "The letters join the queue and leave in its hours. What has left cannot be taken back.",
+)
+ENDED: Text = (
+    "件数はこの時点のものとして残り、以後は変わりません。終了したキャンペーンは再開できません（新しく始められます）。"
+    "証明書と定例の案内には影響しません。",
+    "Its numbers stay as they are now. It does not begin again, another one may. Certificates and the usual "
+    "notices are as ever.",
+)
 #: What is wrong with a campaign that somebody begins, by its field.
 BEGINNING: Mapping[str, Text] = MappingProxyType(
     {

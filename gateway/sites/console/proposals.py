@@ -85,7 +85,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         decides=decides,
         own=found.proposer == visitor.actor.identity,
         deciders=roles_with(KINDS[found.kind].act, deciding=True),
-        job=found.kind in JOBS,
+        approved=_approved(found),
         rows=rows[: importing.LISTED],
         total=len(rows),
         columns=importing.columns_of(found.kind, rows) if rows else (),
@@ -104,7 +104,8 @@ async def approve(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     at = ra.now()
     if not await ra.database.read(lambda db: may_decide(db, visitor.actor, found, at)):
         await asking.approve(ra, visitor.actor, found.number)  # which says why not
-    waiting = await confirmed(request, visitor, fields, await _called(request, found, "承認", "Approve"))
+    what = await _called(request, found, "承認", "Approve")
+    waiting = await confirmed(request, visitor, fields, what, _approved(found))
     if waiting is not None:
         return waiting
     done = await asking.approve(ra, visitor.actor, found.number, note=fields.get("note", ""))
@@ -117,7 +118,8 @@ async def reject(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, fields, found = request.app[GATE].ra, await form(request), await _known(request, visitor)
     if not fields.get("note", "").strip():
         return tell(request, f"/proposals/{found.number}", {"error": "note"})
-    waiting = await confirmed(request, visitor, fields, await _called(request, found, "却下", "Reject"))
+    what = await _called(request, found, "却下", "Reject")
+    waiting = await confirmed(request, visitor, fields, what, _REJECTED)
     if waiting is not None:
         return waiting
     await asking.reject(ra, visitor.actor, found.number, note=fields["note"].strip())
@@ -129,6 +131,27 @@ async def withdraw(request: web.Request, visitor: Visitor) -> web.StreamResponse
     found = await _known(request, visitor)
     await asking.withdraw(request.app[GATE].ra, visitor.actor, found.number)
     return see_other(f"/proposals/{found.number}?done=withdrawn")
+
+
+_REJECTED: Text = (
+    "却下した起案は承認できません。同じ操作が必要な場合は、もう一度起案します。",
+    "What was rejected is not approved any more; if the same is wanted, it is proposed again.",
+)
+
+
+def _approved(found: Proposal) -> Text:
+    """What comes of an approval."""
+    if found.kind.endswith(".import"):
+        return (
+            "承認すると、取込がすぐに始まります。取り込んだ後も、通知が送られるまでは取り消せます。",
+            "Approving begins the import at once. It can be taken back until a letter leaves.",
+        )
+    if found.kind in JOBS:
+        return (
+            "承認すると、ジョブがすぐに始まります。途中で中止できますが、済んだ行は元に戻りません。",
+            "Approving begins a job at once. It can be stopped, but not what it has done by then.",
+        )
+    return ("承認すると直ちに実行され、取り消せません。", "Approving carries it out at once, for good.")
 
 
 async def _called(request: web.Request, found: Proposal, verb_ja: str, verb_en: str) -> Text:

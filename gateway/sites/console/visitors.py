@@ -142,10 +142,15 @@ async def refuse(
 
 
 async def confirmed(
-    request: web.Request, visitor: Visitor, fields: Mapping[str, str], what: tuple[str, str]
+    request: web.Request,
+    visitor: Visitor,
+    fields: Mapping[str, str],
+    what: tuple[str, str],
+    consequence: tuple[str, str] | None = None,
 ) -> web.Response | None:
     """None once the passkey was used for this very form; until then the page that asks for it, and has the
-    form in it. ``what``: what is confirmed, in Japanese and English."""
+    form in it. ``what``: what is confirmed, in Japanese and English; ``consequence``: what comes of it, and
+    whether that can be undone."""
     ra = request.app[GATE].ra
     known = await ra.database.read(lambda db: operators.passkeys(db, visitor.operator.number))
     purpose, mark, error = f"confirm {request.path}", _mark(fields), ""
@@ -161,6 +166,7 @@ async def confirmed(
         "confirm.html",
         visitor,
         what=what,
+        consequence=consequence,
         fields=typed(fields),
         error=error,
         action=request.path,

@@ -88,6 +88,7 @@ async def test_a_campaign_from_begin_to_end(office: Office) -> None:
     assert jobs.jobs(look(ra.database)) == []
     confirm = await person.at.post("/campaigns/1/remind", {"letters": "1", "reason": "期末"})
     assert "春の更新：更新の案内を1通送る" in confirm.main.text
+    assert "送信後は取り消せません" in confirm.main.text
     begun = await person.confirm(confirm)
     assert begun.path == "/jobs/1"
     await running.work(ra, "r")
@@ -115,6 +116,7 @@ async def test_a_campaign_from_begin_to_end(office: Office) -> None:
     assert (await person.at.get("/campaigns/1/people.csv?view=used")).body.count(b"\n") == 1 + 1
 
     end = await person.at.post("/campaigns/1/end", {"reason": "期末まで"})
+    assert "再開できません" in end.main.text
     over = await person.confirm(end)
     assert (over.path, "終了" in over.main.text) == ("/campaigns/1", True)
     assert _acts(office, "1") == [

@@ -62,7 +62,9 @@ def states(ra: RegistrationAuthority) -> dict[int, str]:
 async def approved(person: Person, page: Page) -> None:
     """By another one, with the passkey."""
     assert page.path.startswith("/proposals/"), page.html
-    done = await person.confirm(await person.at.post(f"{page.path}/approve"))
+    asked = await person.at.post(f"{page.path}/approve")
+    assert "承認すると直ちに実行され、取り消せません。" in asked.main.text
+    done = await person.confirm(asked)
     assert said(done) == "承認しました。"
 
 
