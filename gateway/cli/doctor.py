@@ -263,6 +263,7 @@ _CHECKS: Mapping[str, Check] = {
     "disk": ageing.disk,
     "database": ageing.database,
     "database server": onserver.found,
+    "nodes": onserver.nodes,
     "backup": ageing.backups,
     "keys of windows": ending.found,
     "server certificate": CHECKS["server certificate"],

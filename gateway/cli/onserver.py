@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ca.store
 from ca.storage import Condition
 from gateway.serving.deployment import Deployment
 from gateway.web.examined import Finding, State
 
-_CHECK = "database server"
+_CHECK, _NODES = "database server", "nodes"
 # Seconds between its clock and ours that are worth a word.
 _APART = 2.0
 # Of the connections that there may be, from which on there are few left.
@@ -52,3 +53,24 @@ def judged(condition: Condition) -> list[Finding]:
         Finding(_CHECK, state, f"{said}; {what}", hint) for is_so, state, what, hint in judgements if is_so
     ]
     return wrong or [Finding(_CHECK, "ok", said)]
+
+
+def nodes(deployment: Deployment) -> list[Finding]:
+    """Whether the setting by which each node allows its part tells how many there are."""
+    if not deployment.ra.database.shared:
+        return []
+    known = deployment.ra.database.read_now(ca.store.nodes)
+    return counted(sum(bool(each.node_id) for each in known), deployment.config.database.nodes)
+
+
+def counted(known: int, written: int) -> list[Finding]:
+    """The same of their number, and of that in ``database.nodes``."""
+    said = f"{known} that the database knows, {written} in database.nodes"
+    if known == written:
+        return [Finding(_NODES, "ok", said)]
+    means = "all together allow more" if known > written else "all together allow less"
+    hint = (
+        f"write database.nodes = {known} at each and type sekisho reload; forget one that is gone: "
+        "sekisho node remove ID"
+    )
+    return [Finding(_NODES, "notice", f"{said}: {means} than [rates] and [limits] say", hint)]

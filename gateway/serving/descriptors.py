@@ -64,7 +64,7 @@ def within(config: Config, room: int) -> Limits:
     """The configured limits as far as there is room.
 
     With fewer connections in all, one address gets as much less, so that nobody alone takes every place; and
-    of several nodes each lets it have its part.
+    of several nodes each lets it, or a certificate, have its part.
     """
     limits, nodes = config.limits, config.database.nodes
     connections = min(limits.connections, _most(config, room))
@@ -73,6 +73,7 @@ def within(config: Config, room: int) -> Limits:
         limits,
         connections=connections,
         connections_per_address=share,
+        connections_per_certificate=max(1, limits.connections_per_certificate // nodes),
         handshakes_per_address=max(1, limits.handshakes_per_address // nodes),
     )
 

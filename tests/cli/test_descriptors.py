@@ -143,3 +143,18 @@ def test_connections_fit(room: int, addresses: tuple[str, ...], connections: int
     limits = within(config, room)
     assert limits == replace(Limits(), connections=connections, connections_per_address=of_one)
     assert (shortage(config, room) is None) == (limits == Limits())
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 100])
+def test_of_several_nodes_each_allows_its_part(nodes: int) -> None:
+    """Of what one address or certificate may hold, so that all together allow no more than is written; of
+    what the node itself can bear nothing is taken away, and nobody is left with nothing."""
+    limits = within(replace(Config(), database=replace(Config().database, nodes=nodes)), 20_000)
+    whole = Limits()
+    for name in ("connections_per_address", "connections_per_certificate", "handshakes_per_address"):
+        assert getattr(limits, name) == max(1, getattr(whole, name) // nodes), name
+    assert limits.connections == whole.connections
+    config = Config(
+        limits=replace(whole, connections_per_certificate=1), database=replace(Config().database, nodes=2)
+    )
+    assert within(config, 20_000).connections_per_certificate == 1

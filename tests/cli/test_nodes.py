@@ -79,6 +79,15 @@ def test_a_node_has_what_all_have_and_what_is_its_own(first: Shell, second: Shel
         told = each("node", "list").value["nodes"]
         assert {row["node"] for row in told} == {*ids}
         assert [row["node"] for row in told if row["this"]] == [own]
+    assert _count_of(second)["state"] == "notice"
+    change(second.data / FILE_NAME, {("database", "nodes"): "2"})
+    assert _count_of(second)["state"] == "ok"
+
+
+def _count_of(node: Shell) -> dict[str, Any]:
+    """What doctor says of how many there are."""
+    (found,) = [each for each in node("doctor").value["checks"] if each["check"] == "nodes"]
+    return found
 
 
 def test_what_is_no_node(sekisho: Shell, first: Shell, tmp_path: Path) -> None:

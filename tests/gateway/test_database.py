@@ -21,7 +21,7 @@ from ca import datadir, journal
 from ca.databaseserver import PASSWORD_VARIABLES
 from ca.errors import ConfigError
 from ca.storage import Condition, Storage, StorageTrouble
-from gateway.cli.onserver import judged
+from gateway.cli.onserver import counted, judged
 from gateway.serving.database import open_database, server_of
 from gateway.serving.deployment import SCHEMAS
 from gateway.serving.settings.running import Storage as Settings
@@ -414,3 +414,8 @@ def test_what_doctor_says_of_a_server():
     ):
         (found,) = judged(replace(good, **changed))
         assert (found.state, words in found.found, bool(found.hint)) == (state, True, True)
+    assert [(each.state, each.hint) for each in counted(2, 2)] == [("ok", "")]
+    for written, words in ((1, "allow more"), (3, "allow less")):
+        (found,) = counted(2, written)
+        assert (found.state, words in found.found) == ("notice", True)
+        assert "write database.nodes = 2 at each" in found.hint
