@@ -128,6 +128,12 @@ def _ours(error: BaseException) -> StorageError:
     return StorageError(said, name) if trouble is None else StorageTrouble(said, name, trouble)
 
 
+def _told(trouble: StorageTrouble) -> str:
+    """For whoever opens it: what to mend, and what was said; of a time that is up, which says nothing, its
+    name."""
+    return f"the database {trouble.trouble} ({str(trouble) or trouble.name})"
+
+
 class _Gone(StorageTrouble):
     """The connection was lost, and nothing had been committed by it."""
 
@@ -509,7 +515,7 @@ class Database:
             self._looking = self._loop.result(self._begin())
         except StorageTrouble as error:
             self._loop.close()
-            raise ConfigError(f"the database {error.trouble} ({error})") from error
+            raise ConfigError(_told(error)) from error
         except BaseException:
             self._loop.close()
             raise
@@ -1203,7 +1209,7 @@ class Whole:
             found = _ours(error)
             if not isinstance(found, StorageTrouble):
                 raise found from error
-            raise ConfigError(f"the database {found.trouble} ({found})") from error
+            raise ConfigError(_told(found)) from error
         finally:
             loop.close()
 

@@ -4,6 +4,7 @@ by ``make test-engines ENGINE=postgresql``."""
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed: pip install '.[postgres]'")
 
 from ca import postgresql  # noqa: E402
+from ca.databaseserver import Server  # noqa: E402
 from ca.errors import ConfigError  # noqa: E402
 from ca.postgresql import Database, as_schema  # noqa: E402
 from ca.storage import (  # noqa: E402
@@ -321,6 +323,10 @@ def test_who_cannot_be_reached_or_is_not_there_is_named(cluster, tmp_path):
         Database(cluster.url("nowhere"), tmp_path)
     with pytest.raises(ConfigError, match="cannot be reached"):
         Database(f"postgresql://me@/x?host={tmp_path}", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        silent = Server((deaf.getsockname()[:2],), "me", "x", tls=False, connect=0.1)
+        with pytest.raises(ConfigError, match=r"cannot be reached; .* \(TimeoutError\)"):
+            Database(silent, tmp_path)
 
 
 async def test_a_server_that_dies_is_trouble_until_it_is_back(tmp_path):
