@@ -103,7 +103,7 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console, c
             _Node(
                 f"node-{number}",
                 folder.absolute() / f"node-{number}",
-                Ports(public, 0, cluster.url, *ports, BALANCER),
+                Ports(public, 0, cluster.url, *ports, BALANCER, count),
             )
             for number, ports in enumerate(own, 1)
         )

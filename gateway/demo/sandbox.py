@@ -164,6 +164,7 @@ class Ports:
     plain: int = 0
     internal: int = 0
     balancer: str = ""
+    nodes: int = 1
 
 
 def demo_config(at: Ports, *, console: bool = True, api: bool = True) -> Config:
@@ -188,7 +189,7 @@ def demo_config(at: Ports, *, console: bool = True, api: bool = True) -> Config:
         ),
         revocation=Revocation(port=at.plain),
         internal=replace(default.internal, port=at.internal),
-        database=replace(default.database, url=at.database),
+        database=replace(default.database, url=at.database, nodes=at.nodes),
         sites=sites,
         protocol=protocol,
         rates=_RATES,
