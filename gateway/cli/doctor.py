@@ -40,9 +40,9 @@ from gateway.serving import descriptors
 from gateway.serving import upstream as mount
 from gateway.serving.assembly import gate_of, sites_of
 from gateway.serving.authority import CHECKS, Check, findings, public_hosts
-from gateway.serving.deployment import (
-    Deployment,
-)
+from gateway.serving.config import rows_of
+from gateway.serving.configured import changed
+from gateway.serving.deployment import Deployment
 from gateway.web.examined import Finding
 
 _QUEUE = 100
@@ -192,6 +192,10 @@ def _serve(deployment: Deployment) -> list[Finding]:
     build_entry(SiteTable(sites_of(deployment, gate_of(deployment))))
     if deployment.is_demo:
         return [Finding("serve", "ok", f"a demo: sekisho demo --data {deployment.data}")]
+    file = rows_of(deployment.config)
+    for each in rundir.reports(deployment.data / rundir.RUN):
+        if (found := changed(each.get("at_start", {}), file)) is not None:
+            return [Finding("serve", "notice", *found)]
     return [Finding("serve", "ok", "nothing that serve or reload would refuse")]
 
 

@@ -35,9 +35,8 @@ from gateway.demo.words import banner
 from gateway.proxy.identity import jwks
 from gateway.running import rundir
 from gateway.serving import descriptors
-from gateway.serving.assembly import directory_url, hosts_by_role
+from gateway.serving.assembly import Builders, directory_url, hosts_by_role
 from gateway.serving.config import FILE_NAME, Config, origin, read_database, toml_of
-from gateway.serving.current import Builders
 from gateway.serving.deployment import CLOCK, DEMO_MARKER, Deployment, is_demo, open_deployment
 from gateway.serving.rates import Rates
 from gateway.serving.server import run, start_log, stop_signals

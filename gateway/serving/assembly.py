@@ -65,8 +65,11 @@ def _api_of(gate: Gate) -> web.Application:
     return api.application(gate)
 
 
+#: Role -> what makes the application of its site.
+Builders = Mapping[Role, Callable[[Gate], web.Application]]
+
 # The mailbox is missing: it is the demo's alone.
-_APPLICATIONS: Mapping[Role, Callable[[Gate], web.Application]] = {
+_APPLICATIONS: Builders = {
     Role.PICKUP: pickup.application,
     Role.RENEWAL: renewal.application,
     Role.SERVICE: service.application,
@@ -78,8 +81,13 @@ _APPLICATIONS: Mapping[Role, Callable[[Gate], web.Application]] = {
 }
 
 
-def gate_of(deployment: Deployment, answers: Answers | None = None) -> Gate:
-    """What the sites work with. ``answers``: those of this process, which a reload leaves as they are."""
+def gate_of(
+    deployment: Deployment,
+    answers: Answers | None = None,
+    refused: Callable[[Deployment], str] | None = None,
+) -> Gate:
+    """What the sites work with. ``answers``: those of this process, which a reload leaves as they are.
+    ``refused``: why a reload would be, of whoever serves."""
     config, port = deployment.config, deployment.config.public_port
     suffix = config.sites.try_suffix.removeprefix("*")
     return Gate(
@@ -96,7 +104,7 @@ def gate_of(deployment: Deployment, answers: Answers | None = None) -> Gate:
         head=lambda: record.head(deployment),
         verified=record.verifier(deployment),
         examined=lambda: asyncio.to_thread(authority.examined, deployment),
-        configured=lambda: asyncio.to_thread(configured.configured, deployment),
+        configured=refused and (lambda: asyncio.to_thread(configured.configured, deployment, refused)),
     )
 
 
@@ -133,7 +141,7 @@ def hosts_by_role(config: Config) -> dict[Role, tuple[str, ...]]:
 def sites_of(
     deployment: Deployment,
     gate: Gate,
-    extra: Mapping[Role, Callable[[Gate], web.Application]] | None = None,
+    extra: Builders | None = None,
     nonces: SpentTable | None = None,
     ledger: Ledger | None = None,
 ) -> list[WebSite]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from ca.errors import ConfigError
 from gateway.serving.config import Config, every_setting, meaning_of, read_config, rows_of
@@ -32,20 +33,20 @@ AT_START = (
     "operators.group",
     "operators.socket",
 )
+#: Every setting by section and name, as its file would have it.
+Rows = Mapping[tuple[str, str], str]
+
 _LOGIN = re.compile(r'//[^/@\s"]+@')
 
 
-def configured(deployment: Deployment) -> Configured:
+def configured(deployment: Deployment, refused: Callable[[Deployment], str]) -> Configured:
     """Reads the file as a reload would. No setting is a secret: those stand in files that settings name; a
-    login in an address is left out all the same."""
-    force, default, problem = rows_of(deployment.config), rows_of(Config()), ""
-    file = force
+    login in an address is left out all the same. ``refused``: why a reload would be; empty: it would not."""
+    force, default = rows_of(deployment.config), rows_of(Config())
     try:
-        found = read_config(deployment.data)
-        file = rows_of(found)
-        check_unchanged(deployment.config, found)
-    except ConfigError as error:
-        problem = str(error)
+        file = rows_of(read_config(deployment.data))
+    except ConfigError:
+        file = force  # the problem says why
     meanings = {
         (section, entry.name.removesuffix("_")): meaning_of(entry) for section, entry in every_setting()
     }
@@ -63,7 +64,7 @@ def configured(deployment: Deployment) -> Configured:
                 at_start=f"{section}.{name}" in AT_START,
             )
         )
-    return Configured(rows, problem)
+    return Configured(rows, refused(deployment))
 
 
 def plainly(value: str) -> str:
@@ -71,13 +72,31 @@ def plainly(value: str) -> str:
     return _LOGIN.sub("//***@", value)
 
 
-def check_unchanged(old: Config, new: Config) -> None:
+def opened_once(force: Rows) -> dict[str, str]:
+    """What is in force of the settings that only a start takes, by name."""
+    return {name: plainly(force[_key(name)]) for name in AT_START}
+
+
+def check_unchanged(force: Rows, file: Rows) -> None:
     """ConfigError for a setting that a reload does not take over."""
-    for name in AT_START:
-        section, setting = name.split(".")
-        before, after = (getattr(getattr(each, section), setting) for each in (old, new))
+    found = changed(opened_once(force), file)
+    if found is not None:
+        raise ConfigError("; ".join(found))
+
+
+def changed(once: Mapping[str, str], file: Rows) -> tuple[str, str] | None:
+    """What the file says of a setting that only a start takes, where another is in force, and what to do.
+    ``once``: as `opened_once` has it."""
+    for name, before in once.items():
+        after = plainly(file[_key(name)])
         if before != after:
-            raise ConfigError(
-                f"{name}: {before!r} became {after!r}, which takes a restart; write the old value, or "
-                "stop sekisho serve and start it again"
+            return (
+                f"{name}: {before} became {after}, which takes a restart",
+                "write the old value, or stop sekisho serve and start it again",
             )
+    return None
+
+
+def _key(name: str) -> tuple[str, str]:
+    section, _, setting = name.partition(".")
+    return section, setting

@@ -14,8 +14,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from ca.errors import ConfigError
 from ca.files import Snapshot
 from ca.storage import StorageTrouble
@@ -35,8 +33,9 @@ from gateway.running.meter import Meter
 from gateway.running.metrics import Sample
 from gateway.running.pulse import Pulse
 from gateway.serving import descriptors, inforce
-from gateway.serving.assembly import gate_of, sites_of
-from gateway.serving.config import Config
+from gateway.serving.assembly import Builders, gate_of, sites_of
+from gateway.serving.config import Config, rows_of
+from gateway.serving.configured import opened_once
 from gateway.serving.deployment import Deployment, reopened
 from gateway.serving.figures import (
     Figures,
@@ -54,14 +53,11 @@ from gateway.serving.inforce import Look
 from gateway.serving.rates import Ledger
 from gateway.serving.statuses import Statuses
 from gateway.sites.revocation import Publications
-from gateway.web.context import Gate, Role
 from gateway.wire.handlers import Handlers
 from gateway.wire.plain import PlainServer, refusal
 from gateway.wire.sites import WebSite
 
 log = logging.getLogger("sekisho.serving")
-
-Builders = Mapping[Role, Callable[[Gate], web.Application]]
 
 # What a process does not do while it doubts its clock.
 _HOLDS = "nothing is closed, wiped, sent by date or issued meanwhile"
@@ -111,6 +107,8 @@ class Serving:
     extra: Builders | None
     #: The last look at the directory, be it that what was found was refused.
     look: Look
+    #: The settings that no reload takes over: `sekisho doctor` compares the file with them.
+    at_start: Mapping[str, str]
     leads: bool = False
     #: In which term it leads, where nodes share a database.
     term: int | None = None
@@ -160,7 +158,10 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
     )
     plain = PlainServer(Publications(deployment.ra, answers).answer)
     return Serving(
-        deployment, listener, slot, meter, table, ledger, extra, look, plain=plain, answers=answers
+        *(deployment, listener, slot, meter, table, ledger, extra, look),
+        at_start=opened_once(rows_of(deployment.config)),
+        plain=plain,
+        answers=answers,
     )
 
 
@@ -249,6 +250,7 @@ def write_report(serving: Serving, *, ready: bool = True) -> None:
         state |= {"read_at": serving.look.read_at, "error": serving.look.error}
         state["doubt"] = str(serving.doubt) if serving.doubt is not None else None
         state["drain"] = serving.listener.limits.drain
+        state["at_start"] = serving.at_start
         state["samples"] = [list(sample) for sample in own_samples(serving)] if serving.slot.shared else []
         try:
             rundir.report(serving.slot.directory, serving.slot.number, state)
@@ -344,7 +346,8 @@ def _sites(
 ) -> list[WebSite]:
     # Certificates and keys that are missing are made here, by one process at a time: of a snapshot none are.
     with rundir.turn(None if deployment.files.frozen else slot.directory):
-        return sites_of(deployment, gate_of(deployment, answers), extra, table, ledger)
+        refused = partial(inforce.refused, directory=slot.directory, extra=extra)
+        return sites_of(deployment, gate_of(deployment, answers, refused), extra, table, ledger)
 
 
 def _limits(deployment: Deployment, slot: Slot) -> Limits:

@@ -26,7 +26,8 @@ from gateway.edge.tls import SiteTable
 from gateway.proxy import identity
 from gateway.running import journal, rundir
 from gateway.serving import crosses, profiling
-from gateway.serving.assembly import gate_of, sites_of
+from gateway.serving.assembly import Builders, gate_of, sites_of
+from gateway.serving.config import rows_of
 from gateway.serving.configured import check_unchanged
 from gateway.serving.deployment import Deployment, configured_hosts, reopened, server_certificate
 from gateway.serving.upstream import assertion_keys
@@ -96,11 +97,7 @@ def again(deployment: Deployment, directory: Path | None) -> Look:
     """Reads everything anew, as a reload asks for, and checks it as a whole."""
     files = Snapshot()
     try:
-        found = reopened(deployment, files)
-        check_unchanged(deployment.config, found.config)
-        if found.config.log.file:
-            journal.check(deployment.data / found.config.log.file)
-        check(found, directory)
+        found = _taken_over(deployment, directory, files, None)
         if versions(found.config.profiles) != versions(deployment.config.profiles):
             profiling.hand_over(found.ra.authority.signer, found.config.profiles)
     except ConfigError as error:
@@ -110,6 +107,16 @@ def again(deployment: Deployment, directory: Path | None) -> Look:
         return Look(files.taken_at, "failed", f"{type(error).__name__}: see the log")
     warn(found)
     return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found, directory))
+
+
+def refused(deployment: Deployment, directory: Path | None, extra: Builders | None) -> str:
+    """Why a reload would be refused by what the directory says now; empty if it would not. Changes nothing
+    that is in force, and may take seconds."""
+    try:
+        _taken_over(deployment, directory, Snapshot(), extra)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def warn(deployment: Deployment) -> None:
@@ -143,15 +150,16 @@ def renewed(deployment: Deployment, directory: Path | None) -> Look:
     return Look(begun, "renewed", None, by_these.files, fresh(by_these, directory))
 
 
-def check(deployment: Deployment, directory: Path | None) -> None:
-    """Makes everything that would be served. ConfigError for what the operator has to mend.
+def check(deployment: Deployment, directory: Path | None, extra: Builders | None = None) -> None:
+    """Makes everything that would be served, ``extra`` included. ConfigError for what the operator has to
+    mend.
 
     Certificates and keys that are missing are made, by one process at a time.
     """
     profiling.check(deployment)
     crosses.check(deployment)
     with rundir.turn(directory):
-        sites = sites_of(deployment, gate_of(deployment))
+        sites = sites_of(deployment, gate_of(deployment), extra)
     build_entry(SiteTable(sites))
 
 
@@ -168,6 +176,18 @@ def fresh(deployment: Deployment, directory: Path | None) -> tuple[float, float]
         since, until = servers.good_for(deployment.datadir, kept)
         begins, ends = max(begins, since), min(ends, until)
     return begins, ends
+
+
+def _taken_over(
+    deployment: Deployment, directory: Path | None, files: Snapshot, extra: Builders | None
+) -> Deployment:
+    """The deployment that a reload would go over to. ConfigError for what the operator has to mend."""
+    found = reopened(deployment, files)
+    check_unchanged(rows_of(deployment.config), rows_of(found.config))
+    if found.config.log.file:
+        journal.check(deployment.data / found.config.log.file)
+    check(found, directory, extra)
+    return found
 
 
 def _text(content: bytes | None) -> str | None:

@@ -34,8 +34,9 @@ from gateway.running.stopping import ends_with, reload_signals, stop_signals
 from gateway.running.supervisor import supervise
 from gateway.serving import current as serving
 from gateway.serving import descriptors, inforce, profiling, tasks
+from gateway.serving.assembly import Builders
 from gateway.serving.config import Config, read_config
-from gateway.serving.current import Builders, Serving, Slot
+from gateway.serving.current import Serving, Slot
 from gateway.serving.deployment import Deployment, deployment_of
 from gateway.serving.inforce import Look
 from gateway.serving.overseer import Overseer

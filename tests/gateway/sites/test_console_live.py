@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 import ca.store
 from ca import datadir
 from ca.clock import ManualClock, SystemClock
-from ca.errors import ConfigError
 from ca.profiles import Audience
 from ca.workers import KeyStock
 from enroll import store
@@ -29,9 +28,11 @@ from enroll.operators.actors import By
 from enroll.operators.roles import Role
 from enroll.operators.store import Operator
 from gateway.cli import doctor
-from gateway.serving import configured, record
+from gateway.running import rundir
+from gateway.serving import configured, inforce, record
 from gateway.serving.assembly import gate_of
-from gateway.serving.config import FILE_NAME, Config, read_config, toml_of
+from gateway.serving.config import FILE_NAME, Config, toml_of
+from gateway.serving.current import Slot
 from gateway.serving.database import DATABASE
 from gateway.serving.deployment import Deployment, open_deployment
 from gateway.serving.keystates import states
@@ -41,6 +42,8 @@ from gateway.serving.settings.reach import Listen
 from gateway.sites.console import authority as console_authority
 from gateway.web import context
 from tests.cheaply import cheap_passwords
+from tests.cli.conftest import Shell
+from tests.cli.processes import change
 from tests.datadirs import CHEAP, PASSPHRASE, SharingWorkers, admit, delivered
 from tests.enroll.test_flow import picked_up
 from tests.gateway.proxy.test_proxy_websocket import OPENING, capitals
@@ -118,7 +121,8 @@ async def worker(data: Path, config: Config, now: int) -> AsyncIterator[Worker]:
         async def started(_: int) -> None:
             ready.set()
 
-        serving = asyncio.create_task(run(deployment, stop, started, socks=(listening,)))
+        slot = Slot(rundir.run_directory(data))
+        serving = asyncio.create_task(run(deployment, stop, started, socks=(listening,), slot=slot))
         first = asyncio.create_task(ready.wait())
         await asyncio.wait({serving, first}, return_when=asyncio.FIRST_COMPLETED)
         try:
@@ -312,14 +316,61 @@ async def test_the_settings_are_read_only(live: Live) -> None:
     assert [row[0].split()[0] for row in page.main.table()[1:]] == ["upstream.start"]
     assert "まだ反映されていない変更" in page.main.text
     file.write_text(before.replace("public_port = 0", "public_port = 444"))
-    with pytest.raises(ConfigError) as refused:
-        configured.check_unchanged(live.one.deployment.config, read_config(file.parent))
     page = await officer.at.get("/settings?only=pending")
-    assert _plain(str(refused.value)) in page.main.one("div", role="alert").text
     assert page.main.table()[1][-1] == "再起動"
-    file.write_text("[listen\n")
-    assert "not TOML" in (await officer.at.get("/settings")).main.one("div", role="alert").text
     assert configured.plainly('["http://user:secret@h:1"]') == '["http://***@h:1"]'
+
+
+#: What is wrong with the file, or with what it names -> the settings, and a part of what is said of it.
+SPOILT: dict[str, tuple[dict[tuple[str, str], str], str]] = {
+    "no number": ({("limits", "idle"): '"long"'}, "limits.idle: write a number"),
+    "a port, which only a start takes": (
+        {("listen", "public_port"): "444"},
+        "listen.public_port: 0 became 444",
+    ),
+    "no certificate there": (
+        {("tls", "certificate"): '"own.pem"', ("tls", "key"): '"own.key"'},
+        "own.pem cannot be read",
+    ),
+    "no CA there": ({("upstream", "ca"): '"nix.pem"'}, "nix.pem cannot be read"),
+    "a path of our own": ({("upstream", "public"): '["/portal"]'}, "'/portal' is a page of our own"),
+    "no such profile": ({("policy", "person_profile"): '"other"'}, "person_profile"),
+    "no such root": (
+        {("policy", "cross_certificates"): '["Other"]'},
+        "no cross-certificate of 'Other' is here",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+async def test_the_settings_say_what_doctor_says(live: Live, fault: str) -> None:
+    """O20: of a file that a reload refuses the page says why, as the reload does and, on the same directory,
+    ``sekisho doctor``. The twin: of the file as it was, none of the three says anything."""
+    officer = await live.operator("officer", Role.CA_OFFICER)
+    deployment, shell = live.one.deployment, Shell(live.one.deployment.data)
+
+    async def said() -> tuple[str, str | None, str]:
+        page = await officer.at.get("/settings")
+        told = [each.text for each in page.main.all("div", role="alert")]
+        look = await asyncio.to_thread(inforce.again, deployment, None)
+        ran = await asyncio.to_thread(shell, "doctor")
+        if "checks" not in ran.value:
+            return " ".join(told), look.error, ran.error["message"]
+        wrong = [
+            "; ".join(filter(None, (each["found"], each["hint"])))
+            for each in ran.value["checks"]
+            if each["state"] == "bad" or (each["check"], each["state"]) == ("serve", "notice")
+        ]
+        return " ".join(told), look.error, "\n".join(wrong)
+
+    assert await said() == ("", None, "")
+    settings, words = SPOILT[fault]
+    change(deployment.data / FILE_NAME, settings)
+    page, reload, command = await said()
+    assert reload is not None
+    assert words in reload
+    assert command == reload
+    assert page == f"いまのファイルでは sekisho reload は拒否されます：{_plain(reload)}"
 
 
 def _plain(text: str) -> str:
