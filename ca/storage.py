@@ -1,4 +1,4 @@
-"""What a store may ask of a database, whichever it is: ``ca/sqlite.py``, or ``ca/postgresql.py``.
+"""What a store may ask of a database, whichever it is: ``ca/sqlite.py``, or ``ca/postgresql``.
 
 Statements are SQL that SQLite and PostgreSQL both have, with values as ``:name`` and a mapping beside them.
 """

@@ -63,11 +63,11 @@ found: list[str] = []
 def watch() -> None:
     """From now on, in this process, and in those that it forks."""
     try:
-        from ca import postgresql
+        from ca.postgresql.database import Database
     except ImportError:  # without its driver there is no such engine
         return
     for name in ("read_now", "write_now"):
-        setattr(postgresql.Database, name, _watched(getattr(postgresql.Database, name)))
+        setattr(Database, name, _watched(getattr(Database, name)))
 
 
 def _watched(method: Callable[..., T]) -> Callable[..., T]:

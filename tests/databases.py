@@ -30,8 +30,10 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from ca import postgresql
 from ca.databaseserver import Server, parse
+from ca.postgresql.database import Database
+from ca.postgresql.transaction import Reader
+from ca.postgresql.transaction import run as run_work
 from ca.storage import Recorder
 from gateway.serving.deployment import SCHEMAS
 from tests.started import started
@@ -206,7 +208,7 @@ def _shared() -> Cluster:
 def _template() -> str:
     cluster, name = _shared(), "made"
     _make(cluster, name, "template0")
-    postgresql.Database(patient(cluster.url(name)), Path(), SCHEMAS).close()
+    Database(patient(cluster.url(name)), Path(), SCHEMAS).close()
     return name
 
 
@@ -264,7 +266,7 @@ class _Loan:
         self.resting: Lent | None = None
 
 
-class Lent(postgresql.Database):
+class Lent(Database):
     """An opened database that takes over the connections of whoever had it before."""
 
     #: Its server runs as long as we do, and is silent only where the machine is busy.
@@ -294,7 +296,7 @@ class Lent(postgresql.Database):
     async def _compared(self, connection: asyncpg.Connection) -> None:
         assert self._journal is not None
         async with connection.transaction(readonly=True):
-            await postgresql._run(self._journal.check, postgresql._Reader(connection))
+            await run_work(self._journal.check, Reader(connection))
 
     def close(self) -> None:
         if self._closed:
@@ -340,11 +342,11 @@ def lend_from_now_on() -> None:
     _lender[:] = [os.getpid()]
 
 
-def lent(path: Path, folder: Path, journal: Recorder | None) -> postgresql.Database:
+def lent(path: Path, folder: Path, journal: Recorder | None) -> Database:
     """The database that stands for a file, opened: the same each time, in this process. It is the
     one that has its name (`url_of`) where somebody has asked for that, or none is lent."""
     if _lender != [os.getpid()] or path in _named:
-        return postgresql.Database(patient(url_of(path)), folder, journal=journal, made=False)
+        return Database(patient(url_of(path)), folder, journal=journal, made=False)
     if path not in _loans:
         _loans[path] = _another()
     return Lent(_loans[path], folder, journal)

@@ -118,10 +118,10 @@ def be_node(data: Path, kept: Path) -> None:
 def whole_of(server: Server) -> Whole:
     """A database on a server as a whole. ConfigError where the engine for it is not installed."""
     try:
-        from ca import postgresql
+        from ca.postgresql.whole import Whole as OnServer
     except ImportError as error:
         raise _not_installed(error) from None
-    return postgresql.Whole(server)
+    return OnServer(server)
 
 
 def be_of(data: Path, new: Belonging | None) -> None:
@@ -142,10 +142,10 @@ def _engine(
     server: Server, folder: Path, schemas: Sequence[Schema], kept: Journal | None, made: bool
 ) -> Storage:
     try:
-        from ca import postgresql
+        from ca.postgresql.database import Database
     except ImportError as error:
         raise _not_installed(error) from None
-    return postgresql.Database(server, folder, schemas, journal=kept, made=made)
+    return Database(server, folder, schemas, journal=kept, made=made)
 
 
 def _not_installed(error: ImportError) -> ConfigError:

@@ -47,12 +47,10 @@ def _name(request):
 
 
 def _opened(request, tmp_path):
-    from ca import postgresql
+    from ca.postgresql.database import Database
     from tests import databases
 
-    return postgresql.Database(
-        databases.patient(databases._shared().url(_name(request))), tmp_path, [CA, THINGS]
-    )
+    return Database(databases.patient(databases._shared().url(_name(request))), tmp_path, [CA, THINGS])
 
 
 async def exchanged(*exchanges):

@@ -15,10 +15,15 @@ import pytest
 
 asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed: pip install '.[postgres]'")
 
-from ca import postgresql  # noqa: E402
 from ca.databaseserver import Server  # noqa: E402
 from ca.errors import ConfigError  # noqa: E402
-from ca.postgresql import Database, as_schema  # noqa: E402
+from ca.postgresql import commits  # noqa: E402
+from ca.postgresql import database as engine  # noqa: E402
+from ca.postgresql.connection import Connection  # noqa: E402
+from ca.postgresql.database import Database  # noqa: E402
+from ca.postgresql.tables import as_schema  # noqa: E402
+from ca.postgresql.transaction import STANDS  # noqa: E402
+from ca.postgresql.troubles import ours  # noqa: E402
 from ca.storage import (  # noqa: E402
     LOOK,
     UNTAKEN,
@@ -314,7 +319,7 @@ def test_a_newer_schema_is_refused(database, url, tmp_path):
 
 def test_a_time_that_is_up_has_a_word():
     """Operators read it in brackets."""
-    assert str(postgresql._ours(TimeoutError())) == "TimeoutError"
+    assert str(ours(TimeoutError())) == "TimeoutError"
 
 
 def test_who_cannot_be_reached_or_is_not_there_is_named(cluster, tmp_path):
@@ -400,7 +405,7 @@ async def test_twenty_at_once_lose_nothing_and_do_nothing_twice(by_way, way, cut
 
 async def test_an_outcome_that_nobody_can_be_asked_for_is_not_guessed(by_way, way, monkeypatch):
     """Nothing is run again, and whoever asked is told that it is not known; nothing else is wrong after."""
-    monkeypatch.setattr(postgresql, "_ASKED", 0.2)
+    monkeypatch.setattr(commits, "_ASKED", 0.2)
     ran = []
     await by_way.write(add("before"))
     way.cut, way.open = "after", False
@@ -438,9 +443,9 @@ async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s
 @pytest.fixture
 def journeys(monkeypatch):
     """What was written to the server, each time."""
-    sent, write_all = [], postgresql._Connection._write_all
+    sent, write_all = [], Connection._write_all
     monkeypatch.setattr(
-        postgresql._Connection,
+        Connection,
         "_write_all",
         lambda self, content: (sent.append(self._before + bytes(content)), write_all(self, content))[1],
     )
@@ -508,7 +513,7 @@ async def test_values_of_what_is_deferred_are_what_they_were(database):
 
 async def test_a_new_connection_may_begin_in_any_way(database, monkeypatch):
     """Nothing that was prepared for it has begun a transaction that still stands."""
-    monkeypatch.setattr(postgresql, "_WRITE", ("BEGIN ISOLATION LEVEL SERIALIZABLE",))
+    monkeypatch.setattr(engine, "WRITE", ("BEGIN ISOLATION LEVEL SERIALIZABLE",))
     for number in range(2):
         await database.write(lambda db, n=number: (db.rows("SELECT name FROM things"), add(str(n))(db)))
     assert names(database) == ["0", "1"]
@@ -587,11 +592,11 @@ async def test_who_was_stopped_in_the_middle_of_a_statement_holds_nobody_up(
     """The server ends whoever asks for nothing between two statements. Where it has parsed one, and waits for
     the rest, it waits for ever: another node ends that, once somebody waits for its rows. Waking up it does
     its work again."""
-    soon = postgresql._STUCK.replace(f"'{postgresql._STANDS} s'", "'10 ms'")
-    monkeypatch.setattr(postgresql, "_STUCK", soon)
+    soon = engine._STUCK.replace(f"'{STANDS} s'", "'10 ms'")
+    monkeypatch.setattr(engine, "_STUCK", soon)
     await database.write(add("one"))
     stopped, woken, runs = threading.Event(), threading.Event(), []
-    prepare = postgresql._Connection.prepare
+    prepare = Connection.prepare
 
     async def stops(self, text):
         found = await prepare(self, text)
@@ -600,7 +605,7 @@ async def test_who_was_stopped_in_the_middle_of_a_statement_holds_nobody_up(
             await asyncio.to_thread(woken.wait, 60)
         return found
 
-    monkeypatch.setattr(postgresql._Connection, "prepare", stops)
+    monkeypatch.setattr(Connection, "prepare", stops)
 
     def work(db):
         runs.append(db.one("SELECT pg_backend_pid()")[0])
@@ -617,7 +622,7 @@ async def test_who_was_stopped_in_the_middle_of_a_statement_holds_nobody_up(
             while tuple(await looking.fetchrow(how, runs[0])) != ("active", "ClientRead"):
                 await asyncio.sleep(0.01)
             await looking.execute("SELECT pg_sleep(0.02)")
-            assert await looking.fetch(postgresql._STUCK) == []  # for which nobody waits
+            assert await looking.fetch(engine._STUCK) == []  # for which nobody waits
             await other.write(lambda db: db.execute("UPDATE things SET at = 1 WHERE name = 'one'"))
         assert await looking.fetchrow(how, runs[0]) is None
         woken.set()

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("asyncpg", reason="asyncpg is not installed: pip install '.[postgres]'")
 
 from ca.databaseserver import parse
-from ca.postgresql import AWAY, Database
+from ca.postgresql.database import AWAY, Database
 from ca.revocation import RevocationStatus
 from ca.storage import Schema, Step, StorageTrouble
 from gateway.serving.statuses import Statuses

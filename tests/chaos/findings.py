@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 #: Seconds after which nobody gets in any more whose certificate was revoked: for so long a node believes what
-#: it has heard (`ca.postgresql.AWAY`), by the clock of the machine, which is ours. So this rests on no quiet
-#: machine, however late we or the node are.
+#: it has heard (`ca.postgresql.database.AWAY`), by the clock of the machine, which is ours. So this rests on
+#: no quiet machine, however late we or the node are.
 GRACE = 2.0
 
 

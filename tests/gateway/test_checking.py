@@ -17,7 +17,7 @@ import pytest
 from ca import journal, sqlite
 from ca.databaseserver import parse
 from ca.errors import ConfigError
-from ca.postgresql import Whole as OnServer
+from ca.postgresql.whole import Whole as OnServer
 from ca.storage import Whole
 from enroll import store as people
 from enroll.soundness.store import REFERENCES, RULES

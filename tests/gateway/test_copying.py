@@ -22,8 +22,8 @@ from ca import datadir, journal, listfiles, sqlite, whole
 from ca.databaseserver import parse
 from ca.errors import ConfigError
 from ca.journal import BEGINNING
-from ca.postgresql import Database
-from ca.postgresql import Whole as OnServer
+from ca.postgresql.database import Database
+from ca.postgresql.whole import Whole as OnServer
 from ca.storage import Storage, Transaction, Whole
 from enroll import crls
 from gateway.running import rundir
@@ -395,8 +395,8 @@ def _calls(work: Callable[[], Any], at: int) -> int:
         nonlocal seen
         if event in ("call", "return", "c_call") and "site-packages" not in frame.f_code.co_filename:
             name = frame.f_code.co_filename
-            if name.endswith(("copying.py", "sqlite.py", "postgresql.py", "journal.py", "files.py")) or (
-                "/whole/" in name
+            if name.endswith(("copying.py", "sqlite.py", "journal.py", "files.py")) or any(
+                room in name for room in ("/whole/", "/postgresql/")
             ):
                 seen += 1
                 if seen == at:

@@ -327,7 +327,8 @@ def _with(one: Directory, in_file: str | None, environment: dict[str, str], monk
 def test_without_the_driver_it_says_what_to_type(directory, monkeypatch):
     """The setting without the extra."""
     one = directory("one", url="postgresql://me@db/x")
-    monkeypatch.delitem(sys.modules, "ca.postgresql", raising=False)
+    for name in [each for each in sys.modules if each.startswith("ca.postgresql")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(ca, "postgresql", raising=False)
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(ConfigError, match=r"asyncpg is not installed: pip install 'sekisho\[postgres\]'"):

@@ -113,10 +113,10 @@ async def test_who_follows_waits_for_what_is_being_written(on_postgresql, office
     loop = asyncio.get_running_loop()
 
     def slow(db):
-        from ca import postgresql
+        from ca.postgresql.transaction import wait
 
         loop.call_soon_threadsafe(begun.set)
-        postgresql._wait(_of_another_loop(go_on, loop))
+        wait(_of_another_loop(go_on, loop))
         order.append("written")
 
     writing = asyncio.create_task(old.database.write(slow))
@@ -148,13 +148,10 @@ async def _waits_for_a_lock(ra):
 async def test_a_write_that_stands_still_holds_nobody_up(on_postgresql, office_on, monkeypatch):
     """Who was stopped in the middle of a transaction loses it after some seconds, and whoever waits goes on.
     Waking up it does its work again, and finds that its term is over."""
-    from ca import postgresql
+    from ca.postgresql import database
+    from ca.postgresql.transaction import STANDS, WRITE, wait
 
-    monkeypatch.setattr(
-        postgresql,
-        "_WRITE",
-        [each.replace(f"'{postgresql._STANDS}s'", "'500ms'") for each in postgresql._WRITE],
-    )
+    monkeypatch.setattr(database, "WRITE", [each.replace(f"'{STANDS}s'", "'500ms'") for each in WRITE])
     ra, runs = office_on, []
     old = take(ra, "one")
     begun, go_on, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
@@ -162,7 +159,7 @@ async def test_a_write_that_stands_still_holds_nobody_up(on_postgresql, office_o
     def stopped(db):
         runs.append(1)
         loop.call_soon_threadsafe(begun.set)
-        postgresql._wait(_of_another_loop(go_on, loop))
+        wait(_of_another_loop(go_on, loop))
         db.execute("UPDATE counters SET value = value + 1000 WHERE name = 'changes'")
 
     writing = asyncio.create_task(old.database.write(stopped))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ca import postgresql
 from ca.errors import ConfigError
+from ca.postgresql.database import Database
 from enroll.acme import store
 from enroll.acme.nonces import (
     LIFETIME,
@@ -214,7 +214,7 @@ async def test_nodes_take_each_other_s_nonces_once(tmp_path):
     """Any node takes what any has issued, be its clock some minutes ahead; of twenty that take one at once at
     three nodes one does; a stranger's, and one that is too old, are none."""
     server = databases.patient(databases.url_of(tmp_path / "t"))
-    made = [postgresql.Database(server, tmp_path, made=False) for _ in range(3)]
+    made = [Database(server, tmp_path, made=False) for _ in range(3)]
     try:
         nodes = [SharedNonces(each, SECRET) for each in made]
         for issuer in nodes:

@@ -20,17 +20,17 @@ from tests.enroll.acme.acme_world import FQDN, csr, new_key, serve
 @databases.NEEDED
 async def test_an_order_asks_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """newOrder 7 times, finalize 16, in three transactions of which nothing is begun or ended by itself."""
-    from ca import postgresql
+    from ca.postgresql.connection import Connection
 
     monkeypatch.setenv(VARIABLE, "postgresql")
-    journeys, ask = [], postgresql._Connection.ask
+    journeys, ask = [], Connection.ask
 
     def counted(self: Any, *asked: Any) -> Any:
         if self.slot:  # not who looks, twice a second, what others have committed
             journeys.append(1)
         return ask(self, *asked)
 
-    monkeypatch.setattr(postgresql._Connection, "ask", counted)
+    monkeypatch.setattr(Connection, "ask", counted)
     async with open_office(tmp_path) as ra, serve(ra) as site:
         await admit(ra, "K12345678")
         (issued,) = await credentials.create(ra, "K12345678", actor="test", quota=9)
