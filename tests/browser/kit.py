@@ -419,10 +419,26 @@ async def downloaded_by(on: Page, button: Locator, to: Path) -> Path:
     return file
 
 
+# Ends once the page is there as a whole. A click is over when the next page has begun, which by then lacks
+# some of its words and, for a moment longer, the focus in the field at fault. After a minute it is as it is.
+_THERE = """() => new Promise((done) => {
+  const focused = () =>
+    document.activeElement !== document.body || !document.querySelector('[aria-invalid=true][autofocus]');
+  const look = () => {
+    const there = document.readyState === 'complete' && focused();
+    if (there || performance.now() > 60_000) done();
+    else setTimeout(look, 10);
+  };
+  look();
+})"""
+
+
 async def answers(on: Page, *asked: tuple[str, Any]) -> list[Any]:
-    """What functions of the page answer, each asked with a value, one after the other and in one message."""
+    """What functions of the page answer once it is there, each asked with a value, one after the other and in
+    one message."""
     calls = ", ".join(f"await ({function})(given[{at}])" for at, (function, _) in enumerate(asked))
-    found: list[Any] = await on.evaluate(f"async (given) => [{calls}]", [given for _, given in asked])
+    work = f"async (given) => {{ await ({_THERE})(); return [{calls}]; }}"
+    found: list[Any] = await on.evaluate(work, [given for _, given in asked])
     return found
 
 
