@@ -10,6 +10,7 @@ from typing import Any
 from ca.storage import LOOK, Row, Transaction, all_of, count_of, inserting
 from enroll.jobs.states import Event, State, before
 from enroll.mail.store import BEGUN
+from enroll.store import in_own_name, own_names
 from enroll.whose import Whose
 
 Db = Transaction
@@ -210,13 +211,15 @@ def end(
     )
 
 
-def rows_of(db: Db, kind: str, by: str, since: int) -> int:
-    """How many rows the jobs of a kind have that were decided in somebody's name since a moment."""
+def rows_of(db: Db, kind: str, own: str, since: int) -> int:
+    """How many rows the jobs of a kind have that were decided in somebody's name (`Actor.own`) since a
+    moment, by whichever door."""
     row = db.one(
         "SELECT coalesce(sum(total), 0) FROM jobs"
         # Whoever begins one alone is held by that (`asking._do`).
-        f" WHERE kind = :kind AND decided_by = :by AND made_at > :since{LOOK}",
-        {"kind": kind, "by": by, "since": since},
+        f" WHERE kind = :kind AND {in_own_name('decided_by')}"
+        f" AND made_at > :since{LOOK}",
+        {"kind": kind, **own_names(own), "since": since},
     )
     assert row is not None
     return int(row[0])

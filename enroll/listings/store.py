@@ -11,7 +11,14 @@ from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of
 from enroll.identifiers import number_in
 from enroll.mail.store import SHOWN
 from enroll.people.sameness import name_key, tidy_mail
-from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, Application, as_application
+from enroll.store import (
+    ENROLLMENT_COLUMNS,
+    USER_COLUMNS,
+    Application,
+    as_application,
+    in_own_name,
+    own_names,
+)
 
 # Certificates, or letters, that are looked at one after the other for a page of those that are asked for.
 _NEAR = 10_000
@@ -205,9 +212,8 @@ def _of_acts(wanted: Acts, named: str = _BY_INDEX) -> tuple[str, list[str], dict
             terms.append(term)
             values[name] = moment
     if wanted.own is not None:
-        actor = named.format("actor")
-        terms.append(f"({actor} = :own OR {_begins(actor, 'own_by')})")
-        values |= {"own": wanted.own, "own_by": f"{wanted.own}/", "own_by_end": beyond(f"{wanted.own}/")}
+        terms.append(in_own_name(named.format("actor")))
+        values |= own_names(wanted.own)
     if wanted.user_id is not None:
         values["user_id"] = wanted.user_id
         if not terms:

@@ -54,6 +54,11 @@ class Actor:
     #: Of a sandbox, whose owner tries everything out.
     sandbox: bool = False
 
+    @property
+    def own(self) -> str:
+        """Its name without the door: behind a slash a command's has the account."""
+        return self.name.partition("/")[0]
+
     def may(self, act: Act) -> Verdict:
         """What this actor may do of an act, when it was built."""
         return self.rights.get(act, NO)

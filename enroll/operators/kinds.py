@@ -301,7 +301,7 @@ async def _revoke(ra: RegistrationAuthority, payload: Payload, by: str, _: bool)
 
 
 def _many(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
-    return operators.revocations(db, actor.name, ra.now() - DAY) >= MOST_REVOCATIONS
+    return operators.revocations(db, actor.own, ra.now() - DAY) >= MOST_REVOCATIONS
 
 
 async def _release(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) -> Facts:
@@ -483,7 +483,7 @@ def _campaign(payload: Payload) -> str:
 
 
 def _many_letters(db: Transaction, ra: RegistrationAuthority, actor: Actor, payload: Payload) -> bool:
-    written = jobs.rows_of(db, "campaign.remind", actor.name, ra.now() - DAY)
+    written = jobs.rows_of(db, "campaign.remind", actor.own, ra.now() - DAY)
     return written + len(payload["numbers"]) > MOST_LETTERS
 
 

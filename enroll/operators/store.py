@@ -14,6 +14,7 @@ from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of, insertin
 from enroll.languages import Language
 from enroll.operators.roles import Kind, Role
 from enroll.operators.states import State
+from enroll.store import in_own_name, own_names
 from enroll.whose import Whose
 
 Db = Transaction
@@ -619,13 +620,14 @@ def _canonical(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def revocations(db: Db, actor: str, since: int) -> int:
-    """How many certificates somebody has revoked since a moment, by the trail."""
+def revocations(db: Db, own: str, since: int) -> int:
+    """How many certificates somebody (`Actor.own`) has revoked since a moment, by whichever door, by the
+    trail."""
     db.settle()
     row = db.one(
-        "SELECT count(*) FROM audit WHERE actor = :actor AND action = 'certificate.revoked' AND at > :since"
-        f"{LOOK}",
-        {"actor": actor, "since": since},
+        f"SELECT count(*) FROM audit WHERE {in_own_name('actor')}"
+        f" AND action = 'certificate.revoked' AND at > :since{LOOK}",
+        {**own_names(own), "since": since},
     )
     assert row is not None
     return int(row[0])

@@ -36,7 +36,7 @@ def permitted(actor: Actor, wanted: Acts) -> Acts:
     require_any(actor, Act.AUDIT, Verdict.READ | Verdict.OWN)
     if actor.may(Act.AUDIT) & Verdict.READ:
         return wanted
-    return replace(wanted, own=actor.name.partition("/")[0])
+    return replace(wanted, own=actor.own)
 
 
 def about(db: Transaction, typed: str, wanted: Acts) -> Acts:

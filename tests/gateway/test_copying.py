@@ -453,8 +453,10 @@ def test_killed_at_any_point(lived: Path, tmp_path: Path, way: str) -> None:
             assert code == 0
             total = int((tmp_path / "told").read_text())
             # The end, where the sides change over, is a small part of the calls and most of the states.
-            points = [chance.randrange(1, total) for _ in range(_KILLS)]
-            points += [total - chance.randrange(1, total // 8) for _ in range(_KILLS)]
+            points = sorted(
+                {*chance.sample(range(1, total), _KILLS)}
+                | {total - each for each in chance.sample(range(1, total // 8), _KILLS)}
+            )
             continue
         assert code == -signal.SIGKILL, at
         source, target = (place.file, place.server) if way == "there" else (place.server, place.file)
