@@ -32,7 +32,7 @@ import pytest
 
 from ca.databaseserver import Server, parse
 from ca.postgresql.database import Database
-from ca.postgresql.transaction import Reader
+from ca.postgresql.transaction import Reading
 from ca.postgresql.transaction import run as run_work
 from ca.storage import Recorder
 from gateway.serving.deployment import SCHEMAS
@@ -296,7 +296,7 @@ class Lent(Database):
     async def _compared(self, connection: asyncpg.Connection) -> None:
         assert self._journal is not None
         async with connection.transaction(readonly=True):
-            await run_work(self._journal.check, Reader(connection))
+            await run_work(self._journal.check, Reading(connection))
 
     def close(self) -> None:
         if self._closed:

@@ -22,7 +22,18 @@ from ca.errors import ConfigError
 from ca.postgresql.commits import MARK, NOT_COMMITTED, UNDONE, UNKNOWN, marked, was_committed
 from ca.postgresql.connection import NAME, connect
 from ca.postgresql.tables import migrate
-from ca.postgresql.transaction import READ, STANDS, WRITE, Blocking, Greenlet, Loop, Reader, Writer, over, run
+from ca.postgresql.transaction import (
+    READ,
+    STANDS,
+    WRITE,
+    Blocking,
+    Greenlet,
+    Loop,
+    Reading,
+    Writing,
+    over,
+    run,
+)
 from ca.postgresql.troubles import FAILED, UNREACHED, Gone, ours, told
 from ca.storage import (
     Condition,
@@ -247,7 +258,7 @@ class Database:
             # It may be another server than before, one that has taken over and lost what was committed last.
             try:
                 await connection.execute(READ)
-                await run(self._journal.check, Reader(connection))
+                await run(self._journal.check, Reading(connection))
                 await connection.execute("COMMIT")
             except BaseException:
                 connection.terminate()
@@ -414,7 +425,7 @@ class Database:
         async def use(connection: asyncpg.Connection) -> T:
             connection.lay_by(READ)
             try:
-                return await run(work, Reader(connection))
+                return await run(work, Reading(connection))
             finally:
                 await over(connection, READ, "COMMIT")
 
@@ -422,7 +433,7 @@ class Database:
 
     async def _writing(self, work: Work[T]) -> T:
         async def use(connection: asyncpg.Connection) -> T:
-            transaction = Writer(connection)
+            transaction = Writing(connection)
             await marked(connection)
             for statement in WRITE:
                 connection.lay_by(statement)
@@ -471,14 +482,14 @@ class Database:
             connection.terminate()
         self._idle.clear()
 
-    async def _commit_told(self, transaction: Writer, journal: Recorder) -> None:
+    async def _commit_told(self, transaction: Writing, journal: Recorder) -> None:
         """Commits what the journal has to tell of first; one at a time is between the two."""
         async with self._telling:
             done = await run(_recorded(transaction, journal), transaction)
             await self._commit(transaction)
             done()
 
-    async def _commit(self, transaction: Writer) -> None:
+    async def _commit(self, transaction: Writing) -> None:
         """Commits. Where no answer comes it finds out what became of it; one that came to nothing is a
         conflict."""
         connection = transaction.connection
@@ -526,14 +537,14 @@ def _settled(work: Work[T]) -> Work[T]:
 
     def both(db: Transaction) -> T:
         found = work(db)
-        assert isinstance(db, Writer)
+        assert isinstance(db, Writing)
         db.gathered.settle(db)
         return found
 
     return both
 
 
-def _recorded(transaction: Writer, journal: Recorder) -> Work[Callable[[], None]]:
+def _recorded(transaction: Writing, journal: Recorder) -> Work[Callable[[], None]]:
     def work(db: Transaction) -> Callable[[], None]:
         return journal.record(db, transaction.notes)
 

@@ -32,7 +32,7 @@ WRITE = (
 class Greenlet(greenlet):  # type: ignore[misc]
     """In which a work runs; ``transaction`` is the one that it was given."""
 
-    transaction: Writer
+    transaction: Writing
 
 
 def wait(awaitable: Awaitable[T]) -> T:
@@ -43,7 +43,7 @@ def wait(awaitable: Awaitable[T]) -> T:
     return found
 
 
-async def run(work: Work[T], transaction: Writer) -> T:
+async def run(work: Work[T], transaction: Writing) -> T:
     """Runs a work to its end and awaits, in its stead, what it waits for."""
     running = Greenlet(work)
     running.transaction = transaction
@@ -59,7 +59,7 @@ async def run(work: Work[T], transaction: Writer) -> T:
     return result
 
 
-class Writer:
+class Writing:
     """A transaction on a connection that somebody else begins and ends."""
 
     __slots__ = ("connection", "gathered", "notes", "wrote")
@@ -119,7 +119,7 @@ class Writer:
             self.connection.asked_at = 0.0
 
 
-class Reader(Writer):
+class Reading(Writing):
     """One in which nothing is written, and which says so at once."""
 
     __slots__ = ()
@@ -134,7 +134,7 @@ class Reader(Writer):
         return in_postgresql(statement)
 
 
-class Blocking(Reader):
+class Blocking(Reading):
     """The same for a caller that is no work: each statement blocks."""
 
     __slots__ = ("_loop",)

@@ -83,7 +83,7 @@ NONE = {
         (
             "enroll/acme/store.py set_contacts", "enroll/mail/store.py keep",
             "enroll/mail/store.py hand_over", "enroll/mail/store.py retry_one", "ca/store.py keep_lead",
-            "ca/store.py hold_journal_mark", "enroll/mail/store.py begin",
+            "ca/store.py hold_journal_mark", "enroll/mail/store.py begin", "enroll/mail/store.py rewrite",
         ),
         "whoever has it by then may say so again",
     ),
