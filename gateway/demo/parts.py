@@ -229,7 +229,8 @@ def balanced(tls: str, plain: str, nodes: Iterable[Behind]) -> str:
     """HAProxy's configuration. ``tls``, ``plain``: what it binds, such as "127.0.0.1:443".
 
     A node is asked for ``/healthz``, which answers while its process does: one without its database still
-    says to people what is wrong. The only one is asked for nothing: to leave it out while it is slow helps nobody.
+    says to people what is wrong. The only one is asked for nothing: to leave it out while it is slow helps
+    nobody.
     """
     lines, every = [_HAPROXY], tuple(nodes)
     for name, bound in (("tls", tls), ("plain", plain)):

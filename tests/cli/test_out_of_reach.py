@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ca.publication import list_path
 from gateway.serving.config import FILE_NAME
 from gateway.serving.deployment import DEMO_MARKER
+from gateway.sites.revocation import PREFIX
 from tests import databases, wires
 from tests.cli.conftest import Shell
 from tests.cli.processes import change, get_plain, tls, until
@@ -28,7 +30,8 @@ def _ask(connection: ssl.SSLSocket, host: str, path: str = "/") -> tuple[int, di
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     got = HTTPResponse(connection)
     got.begin()
-    return got.status, {name.lower(): value for name, value in got.getheaders()}, got.read().decode()
+    told = got.read().decode(errors="replace")
+    return got.status, {name.lower(): value for name, value in got.getheaders()}, told
 
 
 def _is_ready(gateway: Gateway) -> int:
@@ -58,7 +61,7 @@ async def test_nobody_is_let_in_while_nobody_can_be_asked(
     sekisho: Shell, wire: wires.Held, tmp_path: Path, mood: str
 ) -> None:
     """R6: our page with 503, when to come again and the desk's number, in Japanese and English; /readyz says
-    why, whoever reads help goes on; and all of it is over by itself."""
+    why, whoever reads help, or a revocation list, goes on; and all of it is over by itself."""
     with ExitStack() as stack:
         gateway = stack.enter_context(ready(sekisho.data, tmp_path))
         async with _Flow([gateway], tmp_path) as flow:
@@ -72,6 +75,11 @@ async def test_nobody_is_let_in_while_nobody_can_be_asked(
                 200,
             )
             assert _is_ready(gateway) == 200
+            crls = sekisho.data / "crls"
+            until(lambda: any(crls.glob("*.crl")), gateway.log, gateway.running)
+            listed = PREFIX + list_path(next(crls.glob("*.crl")).name.partition("-")[0])
+            status, _, known_list = _ask(helped, "help.localhost", listed)
+            assert status == 200
 
             wire.become(mood)
             until(lambda: _is_ready(gateway) == 503, gateway.log, gateway.running)
@@ -89,6 +97,8 @@ async def test_nobody_is_let_in_while_nobody_can_be_asked(
             status, headers, _ = _ask(known, "service.localhost", "/login")
             assert (status, "retry-after" in headers) == (503, True)
             assert _ask(helped, "help.localhost")[0] == 200
+            status, _, told_list = _ask(helped, "help.localhost", listed)
+            assert (status, told_list == known_list) == (200, True)
             page = await flow._visitor("pickup").post("/login", {"user_id": _USER, "password": "x"})
             assert page.status == 503
 

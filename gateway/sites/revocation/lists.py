@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
@@ -12,6 +13,8 @@ from email.utils import format_datetime, parsedate_to_datetime
 from cryptography import x509
 
 from ca.listfiles import path_of
+from ca.published.store import RevocationList
+from ca.storage import StorageTrouble
 from enroll import crls
 from enroll.ra import RegistrationAuthority
 from gateway.wire.plain import Asked, Told, refusal
@@ -20,15 +23,27 @@ from gateway.wire.plain import Asked, Told, refusal
 MOST_KEPT = 3_600
 #: Seconds until the first list is there, or one whose file was taken away is made anew.
 SOON = 5
+#: Lists by what they are called by.
+Known = MutableMapping[str, RevocationList]
 _KIND = ("Content-Type", "application/pkix-crl")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-async def published(asked: Asked, ra: RegistrationAuthority, name: str, *, last: bool = False) -> Told:
+async def published(
+    asked: Asked, ra: RegistrationAuthority, name: str, known: Known, *, last: bool = False
+) -> Told:
     """A list by what it is called by (`ca.publication.list_id`), or that the client's copy is the newest
-    (RFC 9110 section 13). ``last``: none follows it."""
+    (RFC 9110 section 13). ``known``: which was in force last, for as long as nobody can ask the register.
+    ``last``: none follows it."""
+    try:
+        return await _published(asked, ra, name, known, last=last)
+    except StorageTrouble:
+        return refusal(503, ("Retry-After", str(SOON)))
+
+
+async def _published(asked: Asked, ra: RegistrationAuthority, name: str, known: Known, *, last: bool) -> Told:
     for _ in range(2):  # another one may be published, and this one's file go, between two lines here
-        listed = await crls.published(ra, name)
+        listed = await _in_force(ra, name, known)
         if listed is None:
             break
         fields = caching(listed.digest, listed.this_update_at, listed.next_update_at - ra.now())
@@ -41,6 +56,18 @@ async def published(asked: Asked, ra: RegistrationAuthority, name: str, *, last:
             continue
         return Told(200, (*fields, _KIND), file, listed.size, kind="crl")
     return refusal(404) if last else refusal(503, ("Retry-After", str(SOON)))
+
+
+async def _in_force(ra: RegistrationAuthority, name: str, known: Known) -> RevocationList | None:
+    try:
+        listed = await crls.published(ra, name)
+    except StorageTrouble:
+        if name not in known:
+            raise
+        return known[name]
+    if listed is not None:
+        known[name] = listed
+    return listed
 
 
 def root(asked: Asked, der: bytes, now: int) -> Told:
