@@ -41,6 +41,7 @@ def application(gate: Gate) -> web.Application:
     """The help site. ``/hosts.txt`` and ``/ca/`` are for programs, everything else is for people."""
     app = pages.site_application(gate, Role.HELP, "gateway.sites.help")
     app[_SEARCHED] = {}
+    app[lists.KNOWN] = {}
     app.router.add_get("/", _contents)
     app.router.add_get("/hosts.txt", _hosts)
     app.router.add_get("/handouts/{name:[a-z.-]+}", _handout)

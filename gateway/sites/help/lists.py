@@ -3,13 +3,18 @@ by."""
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from aiohttp import web
 
 from ca.authority import Issuer
 from enroll.ra import RegistrationAuthority
 from gateway.sites.revocation import response
-from gateway.sites.revocation.lists import SOON, published
+from gateway.sites.revocation.lists import SOON, Known, published
 from gateway.wire.plain import Asked
+
+#: Of a site: the lists that were in force last.
+KNOWN: web.AppKey[Known] = web.AppKey("lists known last", MutableMapping)
 
 
 async def answer(
@@ -17,7 +22,8 @@ async def answer(
 ) -> web.StreamResponse:
     """The issuer's list, or that the client's copy is the newest."""
     fields = {key.lower(): value for key, value in request.headers.items()}
-    told = await published(Asked(request.method, request.raw_path, fields, b""), ra, issuer.issuer_id)
+    asked = Asked(request.method, request.raw_path, fields, b"")
+    told = await published(asked, ra, issuer.issuer_id, request.app[KNOWN])
     if told.status == 503:
         said = (
             "失効リストを準備しています。数秒後にもう一度お試しください。\n"
