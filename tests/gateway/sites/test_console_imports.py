@@ -269,7 +269,8 @@ async def test_logins_go_on_meanwhile(office: Office) -> None:  # noqa: F811
         assert await visited(desk) == 200
         answered += 1
     assert dict((await sent).main.table())["登録できる行"] == "3000行"
-    assert answered > 10
+    # Whoever held the loop from the first row to the last would leave room for one, before it.
+    assert answered > 2
 
 
 def test_how_large_a_file_may_be() -> None:
