@@ -19,6 +19,7 @@ from enroll.operators import actors, letters
 from enroll.people import changes, register
 from enroll.requests import issuance
 from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, open_office
+from tests.engines import IN_A_FILE
 from tests.enroll.test_flow import picked_up
 from tests.looking import look
 from tests.mailserver import MailServer
@@ -264,6 +265,7 @@ async def test_notices_of_a_disabled_organisation_leave_when_it_is_enabled(ra):
         assert (await notify(ra), await deliver_due(ra, transport)) == (NOTHING, 1)
 
 
+@IN_A_FILE  # a server's commits are noticed a moment later
 async def test_who_is_disabled_for_good_costs_no_transaction(ra):
     """A notice that was cancelled is looked at every half minute, and nothing is written for it."""
     await due_in(ra, 30)
