@@ -217,8 +217,7 @@ def rows_of(db: Db, kind: str, own: str, since: int) -> int:
     row = db.one(
         "SELECT coalesce(sum(total), 0) FROM jobs"
         # Whoever begins one alone is held by that (`asking._do`).
-        f" WHERE kind = :kind AND {in_own_name('decided_by')}"
-        f" AND made_at > :since{LOOK}",
+        f" WHERE kind = :kind AND {in_own_name('decided_by')} AND made_at > :since{LOOK}",
         {"kind": kind, **own_names(own), "since": since},
     )
     assert row is not None

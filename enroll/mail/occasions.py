@@ -132,7 +132,9 @@ def of_today(
 ) -> writing.Letter | None:
     """A renewal notice in the words of the day on which it leaves, by which fewer days may be left than when
     it was written (R15); None for any other letter, and where its certificate is known no more."""
-    renewal = store.enrollment(db, letter["request_id"] or "") if letter["kind"] in _OF_A_DAY else None
+    if letter["kind"] not in _OF_A_DAY:
+        return None
+    renewal = store.enrollment(db, letter["request_id"] or "")
     user = store.user(db, letter["user_id"])
     source = store.enrollment_of(db, renewal.replaces_serial or "") if renewal is not None else None
     if user is None or renewal is None or source is None:

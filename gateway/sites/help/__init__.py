@@ -41,7 +41,6 @@ def application(gate: Gate) -> web.Application:
     """The help site. ``/hosts.txt`` and ``/ca/`` are for programs, everything else is for people."""
     app = pages.site_application(gate, Role.HELP, "gateway.sites.help")
     app[_SEARCHED] = {}
-    app[lists.KNOWN] = {}
     app.router.add_get("/", _contents)
     app.router.add_get("/hosts.txt", _hosts)
     app.router.add_get("/handouts/{name:[a-z.-]+}", _handout)
@@ -49,7 +48,9 @@ def application(gate: Gate) -> web.Application:
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.{form:pem|cer}", _certificate)
     app.router.add_get("/ca/{slug:[a-z]+-[0-9a-f]{12}}.crl", _revoked)
     app.router.add_get("/search", _search)
-    revocation.mount(app, revocation.Publications(gate.ra, gate.answers))
+    publications = revocation.Publications(gate.ra, gate.answers)
+    app[lists.KNOWN] = publications.known
+    revocation.mount(app, publications)
     app.router.add_get("/print", _print)
     app.router.add_get("/{topic:[a-z]+}", _topic)
     return app

@@ -13,7 +13,7 @@ from gateway.sites.revocation import response
 from gateway.sites.revocation.lists import SOON, Known, published
 from gateway.wire.plain import Asked
 
-#: Of a site: the lists that were in force last.
+#: Of a site: the lists that were in force last, as of its `Publications`.
 KNOWN: web.AppKey[Known] = web.AppKey("lists known last", MutableMapping)
 
 

@@ -37,7 +37,8 @@ class Publications:
     def __init__(self, ra: RegistrationAuthority, answers: Answers) -> None:
         self._ra = ra
         self._answers = Responses(ra, answers)
-        self._known: lists.Known = {}
+        #: The lists that were in force last.
+        self.known: lists.Known = {}
         authority = ra.authority
         self._lists: Mapping[str, str] = {
             list_path(each.issuer_id, shard): list_id(each.issuer_id, shard)
@@ -70,7 +71,7 @@ class Publications:
         if asked.method not in _READ:
             return refusal(405, ("Allow", "GET, HEAD"))
         if (name := self._lists.get(path)) is not None:
-            return self._guarded(lists.published(asked, self._ra, name, self._known, last=path in self._last))
+            return self._guarded(lists.published(asked, self._ra, name, self.known, last=path in self._last))
         if (der := self._root_lists.get(path)) is not None:
             return lists.root(asked, der, self._ra.now())
         if (der := self._certificates.get(path)) is not None:
