@@ -210,16 +210,6 @@ def _inserting_audit(count: int) -> tuple[str, Sequence[str]]:
     return inserting_many("audit", _LINE_COLUMNS, count)
 
 
-def in_own_name(column: str) -> str:
-    """That a column has an operator's name, by whichever door: behind a slash a command's has the account."""
-    return f"({column} = :own OR ({column} >= :own_by AND {column} < :own_by_end))"
-
-
-def own_names(own: str) -> dict[str, str]:
-    """The values of `in_own_name`. After every text that begins with a name and a slash comes "0"."""
-    return {"own": own, "own_by": f"{own}/", "own_by_end": f"{own}0"}
-
-
 def audit_lines(db: Db, after: int, limit: int) -> list[Line]:
     """So many lines after a number, oldest first."""
     db.settle()

@@ -10,8 +10,7 @@ from typing import Any
 from ca.storage import LOOK, Row, Transaction, all_of, count_of, inserting
 from enroll.jobs.states import Event, State, before
 from enroll.mail.store import BEGUN
-from enroll.store import in_own_name, own_names
-from enroll.whose import Whose
+from enroll.whose import Whose, in_own_name, own_names
 
 Db = Transaction
 

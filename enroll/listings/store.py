@@ -11,14 +11,8 @@ from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of
 from enroll.identifiers import number_in
 from enroll.mail.store import SHOWN
 from enroll.people.sameness import name_key, tidy_mail
-from enroll.store import (
-    ENROLLMENT_COLUMNS,
-    USER_COLUMNS,
-    Application,
-    as_application,
-    in_own_name,
-    own_names,
-)
+from enroll.store import ENROLLMENT_COLUMNS, USER_COLUMNS, Application, as_application
+from enroll.whose import in_own_name, own_names
 
 # Certificates, or letters, that are looked at one after the other for a page of those that are asked for.
 _NEAR = 10_000

@@ -14,8 +14,7 @@ from ca.storage import ALONE, LOOK, Row, Transaction, all_of, count_of, insertin
 from enroll.languages import Language
 from enroll.operators.roles import Kind, Role
 from enroll.operators.states import State
-from enroll.store import in_own_name, own_names
-from enroll.whose import Whose
+from enroll.whose import Whose, in_own_name, own_names
 
 Db = Transaction
 
