@@ -1,5 +1,6 @@
 """The renewal site on a real listener, with the certificate that a browser would present."""
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -343,9 +344,9 @@ async def test_the_wait_page_takes_up_what_a_crash_left(scene):
     page = await scene.visitor.get("/application")
     assert (page.path, page.h1) == (f"/waiting/{scene.request_id}", "しばらくお待ちください")
     assert (await scene.visitor.get("/status")).main.table()[1][4] in ("証明書生成中", "発行済み")
-    for _ in range(200):
-        if (await scene.visitor.get(f"{page.path}/status")).html == '{"status": "issued"}':
-            break
+    async with asyncio.timeout(60):
+        while (await scene.visitor.get(f"{page.path}/status")).html != '{"status": "issued"}':
+            pass
     assert (await scene.visitor.get(page.path)).path == f"/certificate/{scene.request_id}"
     assert counted(scene.ra) == {"issued": 2}
 
@@ -680,8 +681,6 @@ async def test_the_renewed_one_is_signed_by_a_token(scene, tmp_path, hsm):
     """By the certificate in use, which a key in a file had signed: the one that follows is the token's."""
     with in_token(scene.ra, tmp_path / "data"):
         page = await scene.visitor.post("/application")
-        for _ in range(200):
-            if page.path == f"/certificate/{scene.request_id}":
-                break
-            page = await scene.visitor.get(page.path)
-        assert page.path == f"/certificate/{scene.request_id}", page.html
+        async with asyncio.timeout(60):
+            while page.path != f"/certificate/{scene.request_id}":
+                page = await scene.visitor.get(page.path)
