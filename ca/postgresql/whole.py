@@ -22,11 +22,16 @@ from ca.storage import Filling, Schema, Shape, StorageTrouble, Table, Transactio
 _LONG = 600.0
 _NAMESPACE = "SELECT oid FROM pg_namespace WHERE nspname = current_schema()"
 _TEMPORARY = "SELECT pg_my_temp_schema()"
-# Kind of what a table is made of -> what there is of it in a namespace: table, name, how it is said. {} is
-# the namespace. What a key or a UNIQUE is made by is said by the constraint.
+# But for what extensions bring (pg_stat_statements), which operators of the server put where they like.
+_TABLES = (
+    "SELECT oid FROM pg_class WHERE relnamespace = ({}) EXCEPT SELECT objid FROM pg_depend"
+    " WHERE classid = 'pg_class'::regclass AND deptype = 'e'"
+)
+# Kind of what a table is made of -> what there is of it: table, name, how it is said. {} are the tables.
+# What a key or a UNIQUE is made by is said by the constraint.
 _PARTS = {
     "table": "SELECT c.relname::text, c.relkind::text, concat_ws(' ', c.relkind::text, CASE WHEN"
-    " c.relrowsecurity THEN 'row security' END) FROM pg_class c WHERE c.relnamespace = ({})"
+    " c.relrowsecurity THEN 'row security' END) FROM pg_class c WHERE c.oid IN ({})"
     " AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
     "column": "SELECT c.relname::text, a.attname::text, concat_ws(' ', format_type(a.atttypid, a.atttypmod),"
     " 'COLLATE ' || nullif(o.collname, 'default')::text, CASE WHEN a.attnotnull THEN 'NOT NULL' END,"
@@ -34,25 +39,26 @@ _PARTS = {
     " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
     " LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum"
     " LEFT JOIN pg_collation o ON o.oid = a.attcollation"
-    " WHERE c.relnamespace = ({}) AND c.relkind IN ('r', 'p')",
+    " WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p')",
     "constraint": "SELECT c.relname::text, pg_get_constraintdef(k.oid), CASE WHEN k.convalidated THEN 'holds'"
     " ELSE 'was never looked at' END FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
-    " WHERE c.relnamespace = ({})",
+    " WHERE c.oid IN ({})",
     "index": "SELECT t.relname::text, c.relname::text, concat_ws(' ', regexp_replace(pg_get_indexdef(c.oid),"
     " ' ON (ONLY )?[^ ]+\\.', ' ON '), CASE WHEN NOT (i.indisvalid AND i.indisready) THEN 'INVALID' END)"
     " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid"
-    " WHERE c.relnamespace = ({}) AND NOT EXISTS"
+    " WHERE t.oid IN ({}) AND NOT EXISTS"
     " (SELECT 1 FROM pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))",
     "trigger": "SELECT c.relname::text, g.tgname::text, CASE WHEN g.tgisinternal THEN 'does nothing' ELSE"
     " pg_get_triggerdef(g.oid) END FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid"
-    " WHERE c.relnamespace = ({}) AND (NOT g.tgisinternal OR g.tgenabled NOT IN ('O', 'A'))",
+    " WHERE c.oid IN ({}) AND (NOT g.tgisinternal OR g.tgenabled NOT IN ('O', 'A'))",
 }
 
 
 def _shape(db: Transaction, namespace: str) -> Shape:
     found: dict[str, dict[str, str]] = {}
+    tables = _TABLES.format(namespace)
     for kind, statement in _PARTS.items():
-        for table, name, said in db.rows(statement.format(namespace)):
+        for table, name, said in db.rows(statement.format(tables)):
             part = kind if kind == "table" else f"{kind} {name}"
             parts = found.setdefault(str(table), {})
             # Two constraints that say the same are two.

@@ -551,6 +551,13 @@ def test_of_an_empty_one_it_is_said_what_fills_it(register: Register) -> None:
         register.found()
 
 
+@pytest.mark.parametrize("register", ["server"], indirect=True)
+def test_what_an_extension_brought_is_nobodys_fault(register: Register) -> None:
+    """Operators of a server look by views which some extensions make in the database that is looked at."""
+    register.spoil("CREATE EXTENSION pg_stat_statements")
+    assert register.found() == []
+
+
 def test_every_rule_has_its_fault() -> None:
     """The twin: a rule that nothing here breaks might find nothing at all."""
     planted = {each[1] for each in (*SPOILT.values(), *_ALONE["file"].values())}
