@@ -6,10 +6,11 @@ each change. What is planned comes by the clock, unless that is in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from cryptography import x509
 
@@ -22,7 +23,7 @@ from ca.generations.states import Event, Generations, Row, State, follow, genera
 from ca.profiles import CRL_LIFETIME, ISSUING, Audience
 from ca.storage import StorageTrouble, Transaction
 from enroll import store, timekeeping
-from enroll.mail import occasions
+from enroll.mail import occasions, writing
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 
@@ -309,6 +310,16 @@ async def warn_of_ends(ra: RegistrationAuthority, root: x509.Certificate) -> lis
         return endings_of(ra, at_now(db, ra), root, at)
 
     return await ra.database.write(work) if await ra.database.read(due) else []
+
+
+def of_today(
+    db: Transaction, ra: RegistrationAuthority, letter: Mapping[str, Any], cause: str, at: int
+) -> writing.Letter | None:
+    """One of these mails in the words of the day on which it leaves; None where it must not leave any more:
+    the CA has ended, nobody has to see to its end, or the next step has come."""
+    root = x509.load_der_x509_certificate(ra.authority.issuers[0].chain[-1])
+    letters = (occasions.ca_letter(db, ra, each, at) for each in endings_of(ra, at_now(db, ra), root, at))
+    return next((each for each in letters if each.cause == cause), None)
 
 
 def endings_of(

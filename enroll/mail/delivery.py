@@ -23,7 +23,7 @@ from typing import Any
 from ca.epochs import LostKey
 from ca.fencing import unfenced
 from ca.storage import StorageError, Transaction
-from enroll import noticing, store, timekeeping
+from enroll import generations, noticing, store, timekeeping
 from enroll.jst import JST, day_of, shown
 from enroll.mail import occasions, queue, writing
 from enroll.mail import store as mail_store
@@ -31,6 +31,7 @@ from enroll.mail.hours import opened_at
 from enroll.mail.replies import Verdict
 from enroll.mail.states import IN_TURN, Pace
 from enroll.mail.transport import MailSession, Refused, Transport
+from enroll.operators import ending
 from enroll.ra import RegistrationAuthority
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import ENDED, Event
@@ -278,12 +279,21 @@ def _of_today(
     db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int
 ) -> mail_store.Letter:
     """A letter as it is to leave: one that has waited over midnight says how many days are left by now."""
-    if day_of(row["created_at"]) == day_of(now):
+    words = _OF_A_DAY.get(row["kind"])
+    if words is None or day_of(row["created_at"]) == day_of(now):
         return row
-    letter = occasions.of_today(db, ra, row, row["cause"], now)
+    letter = words(db, ra, row, row["cause"], now) if timekeeping.doubt_now(ra, db) is None else None
     if letter is None or (letter.subject, letter.shown_body) == (row["subject"], row["shown_body"]):
         return row
     return mail_store.rewrite(db, row, writing.words_of(db, ra.epochs, letter))
+
+
+#: Kinds that say how many days are left, and what one says by now.
+_OF_A_DAY = {
+    **dict.fromkeys(occasions.OF_A_DAY, occasions.of_today),
+    "operator_ending": ending.of_today,
+    "ca_ending": generations.of_today,
+}
 
 
 def _leaving(ra: RegistrationAuthority, db: Transaction) -> list[Pace]:
@@ -298,7 +308,7 @@ def _leaving(ra: RegistrationAuthority, db: Transaction) -> list[Pace]:
 def stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
     """Cancels a letter whose cause is gone, puts off one of a disabled organisation (E6, E27)."""
     if row["user_id"] == "":
-        return False  # the operator's own
+        return _needless(db, ra, row, now)
     user = store.user(db, row["user_id"])
     if user is None or user.disabled_at is not None:
         mail_store.cancelled(db, row["id"], "the user is disabled")
@@ -320,6 +330,18 @@ def stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, no
     if gone is not None:
         mail_store.cancelled(db, row["id"], gone)
     return gone is not None
+
+
+def _needless(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
+    """Cancels a letter to operators about an end that nobody has to be told of any more."""
+    words = _OF_A_DAY.get(row["kind"])
+    # By a clock in doubt nothing is over.
+    if words is None or timekeeping.doubt_now(ra, db) is not None:
+        return False
+    if words(db, ra, row, row["cause"], now) is not None:
+        return False
+    mail_store.cancelled(db, row["id"], "there is no such end to tell of any more")
+    return True
 
 
 def _settle(

@@ -131,9 +131,7 @@ def of_today(
     db: Transaction, ra: RegistrationAuthority, letter: Mapping[str, Any], cause: str, at: int
 ) -> writing.Letter | None:
     """A renewal notice in the words of the day on which it leaves, by which fewer days may be left than when
-    it was written (R15); None for any other letter, and where its certificate is known no more."""
-    if letter["kind"] not in _OF_A_DAY:
-        return None
+    it was written (R15); None where its certificate is known no more."""
     renewal = store.enrollment(db, letter["request_id"] or "")
     user = store.user(db, letter["user_id"])
     source = store.enrollment_of(db, renewal.replaces_serial or "") if renewal is not None else None
@@ -142,8 +140,8 @@ def of_today(
     return _renewal_letter(db, ra, user, renewal, source, letter["kind"], at, cause)
 
 
-#: Kinds that say how many days are left.
-_OF_A_DAY = ("renewal_30", "renewal_7")
+#: Kinds about a renewal that say how many days are left.
+OF_A_DAY = ("renewal_30", "renewal_7")
 
 
 def _renewal_letter(
@@ -229,30 +227,22 @@ def cause_of_distrust(issuer_id: str, user_id: str) -> str:
 def ca_ending(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: int) -> bool:
     """Tells the operator of a CA's end, once for each step; False if queued before, or nobody is to be
     told."""
-    settings = ra.settings
-    if not settings.operator_mail:
+    if not ra.settings.operator_mail:
         return False
-    letter = writing.write_letter(
-        "ca_ending",
-        cause=f"ca_ending:{warned.ca_id}:{warned.step}",
-        channel="mail",
-        user_id="",
-        recipient=settings.operator_mail,
-        values={
-            # Its template may have what every letter begins and ends with.
-            "organisation": settings.operator_name,
-            "operator": settings.operator_name,
-            "to": "認証局 運用ご担当者",
-            "address": "",
-            "telephone": settings.telephone,
-            "ca": warned.name,
-            "day": shown_day(warned.end_at),
-            "days": str(days_left(warned.end_at, at)),
-            "short": "yes" if warned.step == SHORT else "",
-        },
-        templates=writing.in_force(db, ra.templates),
-    )
-    return writing.queue(db, ra.epochs, letter, at, pace=PACE["ca_ending"])
+    return writing.queue(db, ra.epochs, ca_letter(db, ra, warned, at), at, pace=PACE["ca_ending"])
+
+
+def ca_letter(db: Transaction, ra: RegistrationAuthority, warned: Warned, at: int) -> writing.Letter:
+    """What `ca_ending` says at a moment."""
+    values = {
+        "to": "認証局 運用ご担当者",
+        "ca": warned.name,
+        "day": shown_day(warned.end_at),
+        "days": str(days_left(warned.end_at, at)),
+        "short": "yes" if warned.step == SHORT else "",
+    }
+    cause = f"{warned.ca_id}:{warned.step}"
+    return _for_operators(db, ra, "ca_ending", cause, ra.settings.operator_mail, values, "ja")
 
 
 def operator_code(
@@ -315,7 +305,21 @@ def operator_ending(
 ) -> None:
     """Tells an operator, or whoever looks after a service, that its last certificate ends. ``ending``: name,
     day, days and service."""
-    _to_operator(db, ra, "operator_ending", cause, mail, {"to": to, **ending}, language, at)
+    letter = operator_letter(db, ra, to, mail, language, ending, cause)
+    writing.queue(db, ra.epochs, letter, at, pace=PACE["operator_ending"])
+
+
+def operator_letter(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    to: str,
+    mail: str,
+    language: Language,
+    ending: Mapping[str, str],
+    cause: str,
+) -> writing.Letter:
+    """What `operator_ending` says."""
+    return _for_operators(db, ra, "operator_ending", cause, mail, {"to": to, **ending}, language)
 
 
 def cause_of_ending(cause: str) -> str:
@@ -333,9 +337,23 @@ def _to_operator(
     language: Language,
     at: int,
 ) -> None:
+    letter = _for_operators(db, ra, kind, cause, mail, values, language)
+    writing.queue(db, ra.epochs, letter, at, pace=PACE[kind])
+
+
+def _for_operators(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    kind: writing.Kind,
+    cause: str,
+    mail: str,
+    values: dict[str, str],
+    language: Language,
+) -> writing.Letter:
     settings = ra.settings
+    # A template may have what every letter begins and ends with.
     ours = {"organisation": settings.operator_name, "operator": settings.operator_name, "address": ""}
-    letter = writing.write_letter(
+    return writing.write_letter(
         kind,
         cause=f"{kind}:{cause}",
         channel="mail",
@@ -345,7 +363,6 @@ def _to_operator(
         templates=writing.in_force(db, ra.templates),
         language=language,
     )
-    writing.queue(db, ra.epochs, letter, at, pace=PACE[kind])
 
 
 def _send(

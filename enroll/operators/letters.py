@@ -328,7 +328,8 @@ def _queue(
     is all of it."""
     assert writing.MASK not in letter["shown_body"]
     cause = f"again:{letter['id']}:{day_of(at)}"
-    again = occasions.of_today(db, ra, letter, cause, at) or writing.Letter(
+    new = occasions.of_today(db, ra, letter, cause, at) if letter["kind"] in occasions.OF_A_DAY else None
+    again = new or writing.Letter(
         cause=cause,
         kind=letter["kind"],
         channel=letter["channel"],

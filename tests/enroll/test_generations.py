@@ -28,6 +28,7 @@ from enroll import crls, generations, scheduler, store
 from enroll.jobs import running
 from enroll.jobs import store as jobs
 from enroll.jst import day_of
+from enroll.mail import store as mails
 from enroll.operators import actors, asking
 from enroll.operators.asking import Done
 from enroll.people import applications, register, replacing
@@ -239,6 +240,42 @@ async def test_each_end_is_told_once(ra: RegistrationAuthority) -> None:
     assert sum("本来の有効期間より短くなります" in each.body for each in letters) == 1
     clock_of(ra).advance(days=2 * 365)
     assert len(await generations.warn_of_ends(told, root)) == 2
+
+
+def told_of(ra: RegistrationAuthority) -> dict[str, list[int]]:
+    """How many days are left by the mails about ends, by where each stands."""
+    found = dict[str, list[int]]()
+    for each in mails.listed(look(ra.database)):
+        if each["kind"] == "ca_ending":
+            shown = mails.shown(look(ra.database), each["id"])
+            assert shown is not None
+            days = re.findall(r"あと(\d+)日", shown["shown_body"])
+            found.setdefault(each["state"], []).extend(map(int, days))
+    return {state: sorted(days) for state, days in found.items()}
+
+
+@pytest.mark.parametrize(("days", "leap"), [(9, 0), (2 * 365, 0), (0, 400)])
+async def test_an_end_is_told_in_the_words_of_the_day_on_which_it_leaves(
+    ra: RegistrationAuthority, days: int, leap: int
+) -> None:
+    """While its mail waited days have passed: it says how many are left by then, and where the next step has
+    come by then it does not leave. By a clock in doubt it leaves as it was written."""
+    root = datadir.load(ra.database.folder, PASSPHRASE).root
+    told = replace(ra, settings=replace(ra.settings, operator_mail="ca@example.jp"))
+    await scheduler.tick(ra)
+    clock_of(ra).advance(days=7.1 * 365)
+    await generations.warn_of_ends(told, root)
+    (written,) = told_of(ra).values()
+    clock_of(ra).advance(days=days)
+    clock_of(ra).leap(days=leap)
+    left = [each - days for each in written]
+    await generations.warn_of_ends(told, root)
+    sent = [each for each in await delivered(told) if "ca_ending" in each.name]
+    assert sorted(int(n) for each in sent for n in re.findall(r"あと(\d+)日", each.body)) == left
+    assert told_of(ra)["sent"] == left
+    # Of two issuing CAs, beside the one that gives certificates less than their full time.
+    assert len(written) == 3
+    assert told_of(ra).get("cancelled", []) == (sorted(written)[:2] if days > 365 else [])
 
 
 async def test_a_ca_signs_nothing_beyond_its_end(ra: RegistrationAuthority) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from enroll import store
 from enroll.mail import store as mail_store
@@ -12,7 +15,7 @@ from enroll.operators import ending
 from enroll.operators import store as operators
 from enroll.operators.store import Operator
 from enroll.ra import RegistrationAuthority
-from tests.datadirs import START, clock_of, open_office
+from tests.datadirs import START, clock_of, delivered, open_office
 from tests.enroll.operators.test_actors import added
 from tests.issued import ends_at, revoke
 from tests.looking import look
@@ -95,3 +98,54 @@ async def test_after_a_stop_one_letter_says_it(tmp_path: Path) -> None:
         for each in (ito, system):
             await ends_at(ra, each, START + 3 * _DAY, each.name)
         assert [await ending.remind(ra), await ending.remind(ra)] == [1, 0]
+
+
+async def _letters(ra: RegistrationAuthority) -> list[dict[str, Any]]:
+    """Those about an end, oldest first, with what operators see of their words."""
+    there = [each for each in mail_store.listed(look(ra.database)) if each["kind"] == "operator_ending"]
+    found = [mail_store.shown(look(ra.database), each["id"]) for each in reversed(there)]
+    return [each for each in found if each is not None]
+
+
+@pytest.mark.parametrize(("language", "left"), [("ja", "あと{}日"), ("en", "days left: {}")])
+async def test_a_letter_says_how_many_days_are_left_when_it_leaves(
+    tmp_path: Path, language: str, left: str
+) -> None:
+    """As a renewal notice does: in its subject, in its words, and in what operators see of it. The same day
+    it says what it was written with."""
+    async with open_office(tmp_path) as ra:
+        for name, days in (("ito", 30), ("abe", 34)):
+            each: Operator = await added(ra, name, "desk", mail=f"{name}@example.jp", language=language)
+            await ends_at(ra, each, START + days * _DAY, name)
+        assert await ending.remind(ra) == 1
+        clock_of(ra).advance(days=4)
+        assert await ending.remind(ra) == 1
+        sent = [each for each in await delivered(ra) if "operator_ending" in each.name]
+        for letter, shown, days in zip(sent, await _letters(ra), (26, 30), strict=True):
+            for said in (letter.subject, letter.body, shown["subject"], shown["shown_body"]):
+                assert left.format(days) in said
+                assert left.format(days + 4) not in said
+
+
+async def test_a_letter_that_nobody_needs_any_more_does_not_leave(tmp_path: Path) -> None:
+    """While it waited another certificate was fetched, the certificate ended, the operator was ended, or the
+    second letter came due: of each end the one that is true by now leaves, and no other."""
+    async with open_office(tmp_path) as ra:
+        people = {}
+        for name, days in (("again", 30), ("over", 30), ("gone", 30), ("late", 37)):
+            people[name] = await added(ra, name, "desk", mail=f"{name}@example.jp")
+            await ends_at(ra, people[name], START + days * _DAY, name)
+        assert await ending.remind(ra) == 3
+        clock_of(ra).advance(days=7)
+        assert await ending.remind(ra) == 1
+        await ends_at(ra, people["again"], START + 300 * _DAY, "another")
+        gone = replace(people["gone"], ended_at=START, ended_by="test")
+        assert await ra.database.write(lambda db: operators.change(db, people["gone"], gone))
+        clock_of(ra).advance(days=23)
+        assert await ending.remind(ra) == 1
+        sent = [each for each in await delivered(ra) if "operator_ending" in each.name]
+        assert ["運用者名：late" in each.body and "あと7日" in each.subject for each in sent] == [True]
+        assert [each["state"] for each in await _letters(ra)] == ["cancelled"] * 4 + ["sent"]
+        assert {each["result"] for each in (await _letters(ra))[:4]} == {
+            "there is no such end to tell of any more"
+        }
