@@ -151,7 +151,7 @@ def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -
     return Whole(found, body, history(db, letter), address, mail_store.sent_again(db, number))
 
 
-async def note_reading(ra: RegistrationAuthority, actor: Actor, action: str, about: str, **told: Any) -> None:
+async def note_letters(ra: RegistrationAuthority, actor: Actor, action: str, about: str, **told: Any) -> None:
     """Says in the trail whose letters were looked at."""
 
     def work(db: Transaction) -> None:

@@ -5,14 +5,16 @@ A page begins after the last row of the one before; whose data it has stands in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import ca.store
 from ca.storage import Transaction
 from ca.store import CertificateRecord
-from enroll import generations, store
+from enroll import generations, identifiers, store
 from enroll.jobs import viewing
 from enroll.jobs.store import Job
 from enroll.listings import store as pages
@@ -22,6 +24,7 @@ from enroll.operators import asking
 from enroll.operators.actors import Actor, asked_again, require
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Proposal
+from enroll.people.likeness import Alike
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.requests.enrollment import Enrollment
@@ -31,6 +34,8 @@ T = TypeVar("T")
 _BEYOND = 2**62
 # People whom a line of the trail names: a list of a register has as many as there are.
 _A_LINE = 500
+# What a reading is about, where it is about one -> the act.
+_SEEN = {"person": "person.seen", "application": "application.seen", "proposal": "proposal.seen"}
 
 
 @dataclass(frozen=True)
@@ -156,63 +161,115 @@ def jobs_of(
 
 
 async def note_listing(
-    ra: RegistrationAuthority, actor: Actor, act: Act, of: str, shown: Collection[str]
+    ra: RegistrationAuthority,
+    actor: Actor,
+    act: Act,
+    of: str,
+    shown: Collection[str],
+    strangers: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> None:
     """Says in the trail whose data a list had, as a search does; of a long one by several lines. Nothing for
-    a list with nobody in it."""
+    a list with nobody in it. ``strangers``: what is about people who are no users yet, by kind and number."""
     people = sorted(set(shown))
-    if not people:
+    others = {f"{kind}s": [*numbers] for kind, numbers in strangers.items() if numbers}
+    if not people and not others:
         return
 
     def work(db: Transaction) -> None:
-        at = ra.now()
-        by = asked_again(db, actor, at)
+        at, by = ra.now(), asked_again(db, actor, ra.now())
         require(by, act, Verdict.READ)
-        for place in range(0, len(people), _A_LINE):
-            told = {"by": ["list"], "hits": {of: len(shown)}, "shown": people[place : place + _A_LINE]}
-            store.audit(db, at, by.name, "person.searched", "search", **told)
+        hits = {of: len(shown) + sum(map(len, others.values()))}
+        for place in range(0, len(people) or 1, _A_LINE):
+            told = {"by": ["list"], "hits": hits, "shown": people[place : place + _A_LINE]}
+            store.audit(db, at, by.name, "person.searched", "search", **told, **({} if place else others))
 
     await ra.database.write(work)
 
 
 async def note_reading(
-    ra: RegistrationAuthority, actor: Actor, act: Act, of: str, shown: Collection[str]
+    ra: RegistrationAuthority,
+    actor: Actor,
+    act: Act,
+    of: str,
+    shown: Collection[str],
+    strangers: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> None:
-    """The same of what may be about one person: then the line is that person's."""
-    if len(set(shown)) != 1:
-        return await note_listing(ra, actor, act, of, shown)
-    (user_id,) = set(shown)
+    """The same of what may be about one person: then the line is that person's, or that of the application
+    or proposal that is about one."""
+    named = [("person", user_id) for user_id in set(shown)]
+    named += [(kind, str(number)) for kind, numbers in strangers.items() for number in numbers]
+    if len(named) != 1:
+        return await note_listing(ra, actor, act, of, shown, strangers)
+    ((kind, about),) = named
 
     def work(db: Transaction) -> None:
-        at = ra.now()
-        by = asked_again(db, actor, at)
+        by = asked_again(db, actor, ra.now())
         require(by, act, Verdict.READ)
-        store.audit(db, at, by.name, "person.seen", user_id)
+        store.audit(db, ra.now(), by.name, _SEEN[kind], about)
 
     await ra.database.write(work)
 
 
 async def note_applications(ra: RegistrationAuthority, actor: Actor, found: Sequence[Application]) -> None:
-    """The same of applications: who is no user yet is known by the application's number."""
-    if not found:
-        return
+    """The same of applications."""
+    shown = [each.user_id for each in found if each.user_id]
+    strangers = {"application": [each.id for each in found if not each.user_id]}
+    await note_reading(ra, actor, Act.APPLICATIONS, "applications", shown, strangers)
 
-    def work(db: Transaction) -> None:
-        at = ra.now()
-        by = asked_again(db, actor, at)
-        require(by, Act.APPLICATIONS, Verdict.READ)
-        shown = sorted({each.user_id for each in found if each.user_id})
-        if len(found) == 1 and shown:
-            store.audit(db, at, by.name, "person.seen", shown[0])
-            return
-        if len(found) == 1:
-            store.audit(db, at, by.name, "application.seen", str(found[0].id))
-            return
-        others = [each.id for each in found if not each.user_id]
-        told = {"by": ["list"], "hits": {"applications": len(found)}, "shown": shown}
-        store.audit(db, at, by.name, "person.searched", "search", **told, applications=others)
 
-    await ra.database.write(work)
+async def note_proposals(
+    ra: RegistrationAuthority, actor: Actor, found: Sequence[Proposal], shown: Collection[str] = ()
+) -> None:
+    """The same of proposals. ``shown``: users whom they name besides the one that each is about."""
+    about = await ra.database.read(lambda db: store.known_users(db, {each.subject for each in found}))
+    strangers = {"proposal": [each.number for each in found if _about_stranger(each)]}
+    await note_reading(ra, actor, Act.STANDING, "proposals", {*shown, *about}, strangers)
+
+
+async def note_queue(
+    ra: RegistrationAuthority, actor: Actor, found: Sequence[object], shown: Collection[str]
+) -> None:
+    """The same of what waits for somebody (`queue.py`), of which only these two are about people."""
+    strangers = {
+        "application": [each.id for each in found if isinstance(each, Application) and not each.user_id],
+        "proposal": [each.number for each in found if isinstance(each, Proposal) and _about_stranger(each)],
+    }
+    await note_reading(ra, actor, Act.STANDING, "queue", shown, strangers)
+
+
+def _about_stranger(found: Proposal) -> bool:
+    """Whether it says something of somebody who is no user: to be recorded, or in the rows of a file."""
+    applied: Any = found.before.get("application", {})
+    return bool(found.payload.get("person") or found.payload.get("rows") or applied.get("person"))
+
+
+async def note_rows(ra: RegistrationAuthority, actor: Actor, of: str, told: Iterable[str]) -> None:
+    """The same of what became of rows, of a file or a job: ``told`` is whom each was about, and why it was
+    refused, which may name others who are recorded or applied for."""
+    words, numbers = set[str](), set[int]()
+    for text in told:
+        words.update(_USER_ID.findall(text))
+        numbers.update(int(each) for each in _APPLICATION.findall(text))
+    shown = await ra.database.read(lambda db: store.known_users(db, words))
+    await note_reading(ra, actor, Act.STANDING, of, shown, {"application": sorted(numbers)})
+
+
+async def note_alike(ra: RegistrationAuthority, actor: Actor, found: Sequence[Alike]) -> None:
+    """The same of those who may be somebody else, and are shown for that."""
+    shown = [each.user_id for each in found if not each.application]
+    strangers = {"application": [each.application for each in found if each.application]}
+    await note_reading(ra, actor, Act.STANDING, "alike", shown, strangers)
+
+
+async def note_refusal(ra: RegistrationAuthority, actor: Actor, refusal: Refusal) -> None:
+    """The same where something was refused for their sake, or because they are recorded, and says who."""
+    if refusal.field in ("alike", "name"):
+        await note_rows(ra, actor, "alike", [refusal.detail])
+
+
+# How a row, or a refusal (`people/likeness.py`), names a user, and who was applied for.
+_USER_ID = re.compile(rf"\b{identifiers.USER_ID.pattern}\b")
+_APPLICATION = re.compile(r"\bapplication ([0-9]{1,12}) \(")
 
 
 def people_in(told: Any) -> Iterator[str]:

@@ -267,6 +267,21 @@ def user(db: Db, user_id: str) -> User | None:
     return None if row is None else as_user(row)
 
 
+def known_users(db: Db, user_ids: Iterable[str]) -> list[str]:
+    """Those of some user IDs that are somebody's."""
+    asked, found = sorted(set(user_ids)), list[str]()
+    for begin in range(0, len(asked), _AT_ONCE):
+        values = {f"u{place}": each for place, each in enumerate(asked[begin : begin + _AT_ONCE])}
+        some = ", ".join(f":{name}" for name in values)
+        rows = db.rows(f"SELECT user_id FROM users WHERE user_id IN ({some}){LOOK}", values)
+        found += [str(row[0]) for row in rows]
+    return found
+
+
+# So many users are asked about by one statement.
+_AT_ONCE = 500
+
+
 def active_user(db: Db, user_id: str) -> User | None:
     """The user, unless it or its organisation is disabled."""
     row = db.one(

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from enroll.jst import shown
-from enroll.operators import asking
+from enroll.operators import asking, registers
 from enroll.operators.asking import Done, Proposed
 from enroll.operators.kinds import ENDS_LOGINS
+from enroll.refusals import Refusal
 from gateway.cli.caller import acting, actor
 from gateway.cli.frame import Answer, detail
 from gateway.serving.deployment import Deployment
@@ -16,7 +17,11 @@ from gateway.serving.deployment import Deployment
 
 async def asked(deployment: Deployment, kind: str, payload: Mapping[str, Any]) -> Done | Proposed:
     """Does it, or proposes it. Refusal for who may neither."""
-    found = await asking.ask(deployment.ra, acting(), kind, payload)
+    try:
+        found = await asking.ask(deployment.ra, acting(), kind, payload)
+    except Refusal as refusal:
+        await registers.note_refusal(deployment.ra, acting(), refusal)
+        raise
     if isinstance(found, Proposed):
         return found
     return Done({**found.result, **await afterwards(deployment, kind, payload, found.result)})

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ca.errors import ConfigError
-from enroll.operators import imports
+from enroll.exports import giving
+from enroll.operators import imports, registers
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act, Verdict
 from enroll.people.csvfile import Table, failures_file, payload_of, table_in
@@ -124,6 +126,13 @@ async def _imported(
     finally:
         if failures is not None:
             write(failures, _refused_rows(table, done))
+    if failures is not None:
+        told_file = _refused_rows(table, done)
+        await giving.tell_file(deployment.ra, acting(), "refused-rows", told_file, counted(done)["refused"])
+    # Who was there already, and who may be the same: none of it stands in the file.
+    known = (each.user_id for each in done if each.result == "exists")
+    why = (each.problem.detail for each in done if each.problem is not None)
+    await registers.note_rows(deployment.ra, acting(), "rows", chain(known, why))
     found = _told(done, columns, planned_only, failures)
     if alone or dry_run:
         return found

@@ -18,6 +18,7 @@ from enroll.jobs import store as jobs
 from enroll.jobs.kinds import IMPORTS, problem_of
 from enroll.jobs.states import OPEN, State
 from enroll.jobs.store import Job, Line
+from enroll.operators import registers
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.refusals import Refusal
@@ -59,6 +60,8 @@ async def _show(deployment: Deployment, number: int) -> Answer:
         return found, jobs.counted(db, number), viewing.first_lines(db, found, 2**31)
 
     found, counts, rows = deployment.ra.database.read_now(read)
+    told = (text for each in rows for text in (each.subject, each.detail))
+    await registers.note_rows(deployment.ra, acting(), "rows", told)
     lines = _counted(counts)
     lines += [f"line {each.line}  {each.result}  {each.subject}  {_why(each)}" for each in rows[:_SHOWN]]
     if len(rows) > _SHOWN:
@@ -93,8 +96,8 @@ async def _failures(deployment: Deployment, number: int, file: Path) -> Answer:
         return viewing.failures(db, found, _words), jobs.counted(db, number).get("refused", 0)
 
     content, count = deployment.ra.database.read_now(read)
-    write(file, content)
     await giving.tell_file(deployment.ra, acting(), "refused-rows", content, count, job=number)
+    write(file, content)
     return answer({"failures": {"job": number, "file": str(file), "rows": count}}, f"{file}: {count} rows")
 
 

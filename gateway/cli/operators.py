@@ -216,6 +216,7 @@ async def _proposals(deployment: Deployment, every: bool, mine: bool) -> Answer:
     if mine:
         database = deployment.ra.database
         seen = database.read_now(lambda db: [each for each in seen if asking.may_decide(db, who, each, at)])
+    await registers.note_proposals(deployment.ra, who, seen)
     columns = {
         "number": "No.", "kind": "Kind", "subject": "About", "proposed_by": "By", "state": "State",
         "made_at": "Made", "expires_at": "Until", "decided_by": "Decided by",
@@ -232,9 +233,7 @@ async def _proposal_show(deployment: Deployment, number: int) -> Answer:
     record = _proposal_record(found, at)
     record |= {"payload": dict(found.payload), "before": dict(found.before), "result": dict(found.result)}
     record |= {"deciders": list(roles_with(KINDS[found.kind].act, deciding=True))}
-    await registers.note_reading(
-        deployment.ra, acting(), Act.STANDING, "proposals", [*registers.people_in(record)]
-    )
+    await registers.note_proposals(deployment.ra, acting(), [found], [*registers.people_in(record)])
     lines = [f"to do   {name}: {_short(value)}" for name, value in found.payload.items()]
     lines += [f"before  {name}: {value}" for name, value in found.before.items() if value not in ("", None)]
     if deployment.ra.database.read_now(lambda db: asking.may_decide(db, acting(), found, at)):

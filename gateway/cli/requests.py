@@ -113,8 +113,12 @@ async def _show(deployment: Deployment, number: int) -> Answer:
 async def _add(deployment: Deployment, alike: bool, **given: Any) -> Answer:
     """Take in what came on paper or by telephone: a further user. Somebody else decides it."""
     person, ra = Person(**given), deployment.ra
-    if not alike:
-        ra.database.read_now(lambda db: check_unlike(db, person))
+    try:
+        if not alike:
+            ra.database.read_now(lambda db: check_unlike(db, person))
+    except Refusal as refusal:
+        await registers.note_refusal(ra, acting(), refusal)
+        raise
     return _taken_in(deployment, await taking.take_in_addition(ra, acting(), person))
 
 

@@ -227,6 +227,10 @@ def test_a_name_or_an_address_of_somebody_else(peopled: Shell, tmp_path: Path) -
         4: "the same name as line 2",
         5: "the same mail address as K12345678 (年金 太郎, taro@example.jp)",
     }
+    told = [(each["action"], each["subject"]) for each in peopled("audit", "show").value["audit"]]
+    # Whose name and address the last reason says; the first ones are of rows alone.
+    assert ("person.seen", "K12345678") in told
+    assert ("export.ended", "refused-rows") in told
     again = _import(peopled, file.read_text("utf-8-sig"), "--alike")
     assert again.value["import"]["added"] == 3
 

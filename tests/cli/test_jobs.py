@@ -47,6 +47,9 @@ def test_an_import_from_its_file_to_its_undoing(peopled: Shell, tmp_path: Path) 
     assert (shown["rows"][0]["field"], shown["rows"][0]["reason"] != "") == ("policy_number", True)
     told = sekisho("job", "show", "1", json_output=False).out
     assert "sekisho job failures 1 FILE.csv" in told
+    (added,) = [each["subject"] for each in shown["rows"] if each["subject"]]
+    lines = sekisho("audit", "show", "--act", "person.seen").value["audit"]
+    assert [each["subject"] for each in lines] == [added, added]
     failures = tmp_path / "failures.csv"
     assert sekisho("job", "failures", "1", str(failures)).value["failures"]["rows"] == 1
     lines = failures.read_bytes().decode("cp932").splitlines()

@@ -273,6 +273,7 @@ def test_a_name_or_an_address_that_somebody_has(peopled: Shell, name: str, mail:
     refused = peopled(*words).error
     assert (refused["code"], refused["field"], refused["message"]) == ("conflict", "alike", what)
     assert "--alike" in refused["hint"]
+    assert peopled("audit", "show").value["audit"][0]["action"] == "person.seen"
     assert len(peopled("user", "list").value["users"]) == 1
     assert peopled(*words, "--alike").code == 0
     assert len(peopled("user", "list").value["users"]) == 2

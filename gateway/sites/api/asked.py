@@ -10,11 +10,12 @@ from typing import Any
 
 from ca.storage import Transaction
 from enroll.jobs import store as jobs
-from enroll.operators import asking
+from enroll.operators import asking, registers
 from enroll.operators import store as operators
 from enroll.operators.asking import Done, Proposed
 from enroll.operators.kinds import KINDS
 from enroll.ra import RegistrationAuthority
+from enroll.refusals import Refusal
 from gateway.sites.api import records
 from gateway.sites.api.calls import Answer, Call, Record, one
 from gateway.web import sessions
@@ -46,10 +47,14 @@ async def ask(
             return begun(db, value["job"])
         return one(current(db))
 
-    if call.claimed is None:
-        answer = await call.changing(current, do, told)
-    else:
-        answer = await call.once(do, told)
+    try:
+        if call.claimed is None:
+            answer = await call.changing(current, do, told)
+        else:
+            answer = await call.once(do, told)
+    except Refusal as refusal:
+        await registers.note_refusal(call.ra, call.actor, refusal)
+        raise
     if isinstance(found := done[0], Done):
         await sessions.end_by(call.ra, kind, payload, found.result, actor=call.actor.name)
     return answer

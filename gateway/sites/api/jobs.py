@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ca.storage import Transaction
+from enroll.exports import giving
 from enroll.jobs import store, viewing
 from enroll.jobs.kinds import IMPORTS
 from enroll.jobs.store import Job
@@ -77,11 +78,16 @@ async def import_shown(call: Call) -> Answer:
 async def failures(call: Call) -> Answer:
     """The refused rows of an import as the same CSV, each with its reason in front."""
 
-    def work(db: Transaction) -> bytes:
-        found = viewing.seen(db, call.actor, call.number("job"))
-        return viewing.failures(db, found, lambda refusal: str(refusal))
+    number = call.number("job")
 
-    return Answer(raw=("text/csv", await call.read(work)))
+    def work(db: Transaction) -> tuple[bytes, int]:
+        found = viewing.seen(db, call.actor, number)
+        content = viewing.failures(db, found, lambda refusal: str(refusal))
+        return content, store.counted(db, number).get("refused", 0)
+
+    content, rows = await call.read(work)
+    await giving.tell_file(call.ra, call.actor, "refused-rows", content, rows, job=number)
+    return Answer(raw=("text/csv", content))
 
 
 async def cancel(call: Call) -> Answer:
@@ -115,6 +121,8 @@ async def propose_import(call: Call) -> Answer:
     except BadFile as bad:
         raise Problem("invalid_input", str(bad), field="body") from None
     told = _outcome(found)
+    why = (problem.detail for problem in found.problems[:MOST_REFUSED])
+    await registers.note_rows(call.ra, call.actor, "rows", why)
     if query.dry_run or not found.payload["rows"]:
         return await call.once(_nothing, lambda db, _: Answer(told))
     return await ask(call, kind, found.payload, query.reason, lambda db: told, beside=told)

@@ -8,10 +8,9 @@ from ca.storage import Transaction
 from enroll.operators import asking, registers
 from enroll.operators import store as operators
 from enroll.operators.registers import Page
-from enroll.operators.roles import Act
 from enroll.operators.store import Proposal
 from gateway.sites.api import records
-from gateway.sites.api.calls import Answer, Call, Record, one
+from gateway.sites.api.calls import Answer, Call, one
 from gateway.sites.api.reading import Paged, cursor_of, numbers_after
 
 
@@ -31,6 +30,7 @@ async def listed(call: Call) -> Answer:
         return registers.proposals(db, call.actor, call.now(), last, asked.limit, every=every)
 
     page = await call.read(work)
+    await registers.note_proposals(call.ra, call.actor, page.rows)
     following = cursor_of(page.rows[-1].number) if page.further else ""
     return Answer(records.page([records.proposal(each, call.now()) for each in page.rows], following))
 
@@ -39,13 +39,10 @@ async def shown(call: Call) -> Answer:
     """One: what it would do, what stood there, and what came of it."""
     number = call.number("proposal")
 
-    def work(db: Transaction) -> Record:
-        return records.proposal(asking.seen(db, call.actor, number), call.now(), whole=True)
-
-    found = await call.read(work)
-    shown = [*registers.people_in(found)]
-    await registers.note_reading(call.ra, call.actor, Act.STANDING, "proposals", shown)
-    return one(found)
+    found: Proposal = await call.read(lambda db: asking.seen(db, call.actor, number))
+    record = records.proposal(found, call.now(), whole=True)
+    await registers.note_proposals(call.ra, call.actor, [found], [*registers.people_in(record)])
+    return one(record)
 
 
 async def withdraw(call: Call) -> Answer:

@@ -113,6 +113,7 @@ ACTS: Mapping[str, tuple[Text, str]] = MappingProxyType(
         "break-glass.taken": (("非常時の権限を行使", "Break-glass taken"), "bad"),
         "break-glass.reviewed": (("非常時の権限を点検", "Break-glass reviewed"), "plain"),
         "proposal.made": (("起案", "Proposed"), "plain"),
+        "proposal.seen": (("起案を表示", "A proposal was read"), "plain"),
         "proposal.approved": (("起案を承認", "Proposal approved"), "good"),
         "proposal.rejected": (("起案を却下", "Proposal rejected"), "bad"),
         "proposal.withdrawn": (("起案を取り下げ", "Proposal taken back"), "plain"),

@@ -107,6 +107,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, seen = request.app[GATE].ra, await _known(request, visitor)
     found = seen.application
     await registers.note_applications(ra, visitor.actor, [found])
+    await registers.note_alike(ra, visitor.actor, seen.doubts)
     names = await ra.database.read(lambda db: viewing.names_in(db, {**asdict(found), "person": {}}))
     different, same = _lines(seen, names, ra.now())
     state = told(request)

@@ -9,7 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from enroll.operators import imports
+from enroll.exports import giving
+from enroll.operators import imports, registers
 from enroll.operators.imports import MOST_ROWS, Checked
 from enroll.operators.viewing import Names
 from enroll.people.csvfile import BadFile, Shape, failures_file
@@ -82,6 +83,8 @@ async def outcome(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     refused = zip(found.refused.rows, found.problems, strict=True)
     listed = [(row, reason(problem, language)) for row, problem in list(refused)[:LISTED]]
     rows = found.payload["rows"]
+    why = (problem.detail for problem in found.problems[:LISTED])
+    await registers.note_rows(request.app[GATE].ra, visitor.actor, "rows", why)
     return show(
         request,
         "import_checked.html",
@@ -108,6 +111,7 @@ async def failures(request: web.Request, visitor: Visitor) -> web.StreamResponse
         return _gone(request)
     rows = [(row, reason(why, language)) for row, why in zip(found.refused.rows, found.problems, strict=True)]
     content = failures_file(found.refused, rows)
+    await giving.tell_file(request.app[GATE].ra, visitor.actor, "refused-rows", content, len(rows))
     headers = {"Content-Type": "text/csv", "Content-Disposition": 'attachment; filename="refused.csv"'}
     return web.Response(body=content, headers=headers)
 

@@ -12,7 +12,7 @@ from enroll.jobs import viewing
 from enroll.jobs.kinds import IMPORTS, may_be_undone
 from enroll.jobs.states import OPEN
 from enroll.jobs.store import Job, Line
-from enroll.operators import asking
+from enroll.operators import asking, registers
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Act
 from enroll.operators.viewing import Names, names_in
@@ -74,6 +74,8 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         return found, jobs.counted(db, number), lines, may, _names(db, [found])
 
     found, counts, lines, may_undo, names = await ra.database.read_aside(read)
+    told = (text for each in lines for text in (each.subject, each.detail))
+    await registers.note_rows(ra, visitor.actor, "rows", told)
     language = language_of(request)
     return show(
         request,

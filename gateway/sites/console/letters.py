@@ -15,8 +15,9 @@ from enroll.identifiers import number_in, typed_user_id
 from enroll.jst import start_of
 from enroll.listings import Letters
 from enroll.mail.states import Pace
-from enroll.operators import letters
+from enroll.operators import letters, registers
 from enroll.operators.letters import PAGE, Whole
+from enroll.operators.roles import Act
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
 from enroll.store import User
@@ -63,7 +64,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         page = await ra.database.read_aside(lambda db: letters.listed(db, ra, visitor.actor, wanted, last))
         whose = list(dict.fromkeys(row.letter["user_id"] for row in page.rows if row.letter["user_id"]))
         if whose:
-            await letters.note_reading(ra, visitor.actor, "letters.seen", "letters", users=whose)
+            await letters.note_letters(ra, visitor.actor, "letters.seen", "letters", users=whose)
     narrowed = {name: value for name, value in chosen.items() if value}
     state = told(request)
     return show(
@@ -100,7 +101,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     ra, number = request.app[GATE].ra, int(request.match_info["number"])
     found: Whole = await ra.database.read(lambda db: letters.one(db, ra, visitor.actor, number))
     whose = found.seen.letter["user_id"]
-    await letters.note_reading(ra, visitor.actor, "letter.seen", whose or "letters", letter=number)
+    await letters.note_letters(ra, visitor.actor, "letter.seen", whose or "letters", letter=number)
     return show(
         request,
         "letter.html",
@@ -188,6 +189,8 @@ async def held(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         return letters.held(db, visitor.actor, user_id or None), user
 
     count, user = await ra.database.read(read)
+    whose = [user.user_id] if user is not None else []
+    await registers.note_reading(ra, visitor.actor, Act.SEARCH, "letters", whose)
     error = told(request).get("error", "")
     return show(request, "letters_release.html", visitor, count=count, user=user, error=error)
 

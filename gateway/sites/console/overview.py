@@ -36,7 +36,7 @@ async def home(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         return viewing.standing(db, ra, visitor.actor), tasks, viewing.names_in(db, *map(_named, tasks))
 
     found, tasks, names = await ra.database.read(work)
-    await registers.note_reading(ra, visitor.actor, Act.STANDING, "queue", list(names.users))
+    await registers.note_queue(ra, visitor.actor, [each.about for each in tasks], list(names.users))
     counts = {**found}
     if visitor.may("ca") and gate.examined is not None:
         counts["authority"] = sum(each.state != "ok" for each in (await gate.examined()).findings)

@@ -12,7 +12,7 @@ from enroll.jobs.kinds import KINDS as JOBS
 from enroll.operators import asking, imports, registers, viewing
 from enroll.operators.asking import may_decide, state_at
 from enroll.operators.kinds import KINDS
-from enroll.operators.roles import LABELS, Act, roles_with
+from enroll.operators.roles import LABELS, roles_with
 from enroll.operators.store import Proposal
 from enroll.operators.viewing import Names
 from gateway.sites.console import importing, saying
@@ -43,7 +43,7 @@ async def listed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
     found, newer, total, decides, names = await ra.database.read(work)
     page = found[:_PAGE]
-    await _note(request, visitor, names)
+    await registers.note_proposals(ra, visitor.actor, page, list(names.users))
     return show(
         request,
         "proposals.html",
@@ -68,7 +68,7 @@ async def page(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     names, decides = await ra.database.read(
         lambda db: (viewing.names_in(db, _facts(found)), may_decide(db, visitor.actor, found, at))
     )
-    await _note(request, visitor, names)
+    await registers.note_proposals(ra, visitor.actor, [found], list(names.users))
     different, same = saying.lines(found.kind, found.payload, found.before, names)
     rows = found.payload.get("rows", ()) if found.kind in imports.KINDS else ()
     return show(
@@ -165,11 +165,6 @@ async def _called(request: web.Request, found: Proposal, verb_ja: str, verb_en: 
 def _facts(found: Proposal) -> dict[str, Any]:
     by = {"proposed_by": found.proposed_by, "decided_by": found.decided_by}
     return {"payload": found.payload, "before": found.before, **by}
-
-
-async def _note(request: web.Request, visitor: Visitor, names: Names) -> None:
-    ra, shown = request.app[GATE].ra, list(names.users)
-    await registers.note_reading(ra, visitor.actor, Act.STANDING, "proposals", shown)
 
 
 async def _known(request: web.Request, visitor: Visitor) -> Proposal:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from enroll import identifiers
 from enroll.languages import LANGUAGES
-from enroll.operators import taking
+from enroll.operators import registers, taking
 from enroll.people.applications import REASONS, Recorded
 from enroll.people.likeness import Alike, mark_of
 from enroll.people.postal import FIELDS
@@ -127,6 +127,7 @@ async def _addition(request: web.Request, visitor: Visitor, fields: Mapping[str,
     found = await ra.database.read(lambda db: taking.doubts(db, person))
     mark = mark_of(found)
     if mark and fields.get("alike") != mark:
+        await registers.note_alike(ra, visitor.actor, found[:3])
         doubts = [vars(each) for each in found[:3]]
         return _refused(request, fields, "addition", ["alike"], doubts=doubts, mark=mark)
     try:

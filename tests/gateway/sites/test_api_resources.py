@@ -231,13 +231,40 @@ async def test_a_file_is_proposed_and_imported(house: House) -> None:
     assert await running.run(house.ra, number, running.new_runner()) is not None
     got = (await hr.get(f"/v1/imports/{number}")).value
     assert (got["state"], got["done"], got["counts"]) == ("done", 1, {"added": 1})
+    assert lines(house) == [("proposal.seen", str(made.value["number"]))]
     failures = await hr.get(f"/v1/imports/{number}/failures")
+    assert lines(house)[:2] == [("export.ended", "refused-rows"), ("export.begun", "refused-rows")]
     assert (failures.headers["Content-Type"], failures.body[:3]) == ("text/csv", b"\xef\xbb\xbf")
     assert (await hr.post(f"/v1/jobs/{number}/cancellations")).type == "conflict"
     undo = await hr.post(f"/v1/imports/{number}/undoings", {"reason": "間違い"})
     assert (undo.status, undo.value["kind"]) == (202, "import.undo")
     other = await house.service("far", Role.DESK)
     assert (await other.get(f"/v1/imports/{number}")).type == "not_found"
+
+
+async def test_who_may_be_the_same_is_a_reading(house: House) -> None:
+    """A row, or somebody new, that is refused for the name or the address of somebody who is recorded says
+    who that is: whoever asked has read it. Where nobody is named there is no line."""
+    hr = await house.service("hr", Role.REGISTRAR)
+    rows = f"policy_number,name,mail\n{POLICY_NUMBER},年金 太郎,other@example.jp\n".encode()
+    path = "/v1/imports?kind=users&dry_run=true"
+    assert "K12345678" in (await hr.post(path, rows, **_CSV)).value["refused"][0]["reason"]
+    assert lines(house) == [("person.seen", "K12345678")]
+    person = {"policy_number": POLICY_NUMBER, "name": "新人 花子", "mail": "K12345678@example.jp"}
+    made = await hr.post("/v1/users", {**person, "reason": "増員"})
+    assert (made.value["field"], "K12345678" in made.value["detail"]) == ("alike", True)
+    assert lines(house) == [("person.seen", "K12345678")] * 2
+    assert (await hr.post(path, _PEOPLE.replace("太郎".encode(), "次郎".encode()), **_CSV)).status == 200
+    assert lines(house) == [("person.seen", "K12345678")] * 3
+    good = f"policy_number,name,mail\n{POLICY_NUMBER},甲 一,a@example.jp\n99999999,乙 二,b@example.jp\n"
+    assert (await hr.post(path, good.encode(), **_CSV)).value["counts"]["refused"] == 1
+    assert lines(house) == [("person.seen", "K12345678")] * 3
+
+
+def lines(house: House) -> list[tuple[str, str]]:
+    """Of the record those about what was read, newest first: what, and about what."""
+    found = look(house.ra.database).rows("SELECT action, subject FROM audit ORDER BY id DESC")
+    return [(a, s) for a, s in map(tuple, found) if a.endswith(".seen") or a.startswith("export.")]
 
 
 @pytest.mark.parametrize(

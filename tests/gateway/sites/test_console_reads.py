@@ -7,11 +7,12 @@ import re
 
 import pytest
 
+from enroll.jobs import running
 from enroll.operators import actors, asking
 from enroll.operators.actors import By
 from enroll.operators.asking import Proposed
 from enroll.operators.roles import Role
-from enroll.people import applications, changes
+from enroll.people import applications, changes, register
 from gateway.sites.console import ROUTES
 from tests.datadirs import POLICY_NUMBER, admit
 from tests.gateway.sites.test_console import PARTS, Office, Person, office
@@ -75,3 +76,92 @@ async def _read(office: Office, person: Person, path: str) -> bool | None:
     mine = [line for line in lines if line["actor"] == f"operator:{person.operator.name}"]
     told = [(line["subject"], json.loads(line["detail"])) for line in mine]
     return any(USER in (about, *each.get("shown", ()), *each.get("users", ())) for about, each in told)
+
+
+async def test_rows_of_a_file_leave_a_line_wherever_they_are_read(office: Office) -> None:
+    """What the register tells of others, in why a row of an import is refused, is in the record: looked
+    through, as a file, and of the job. So are rows of people who are no users yet, by their proposal. Where
+    nobody is named no line is written."""
+    ra = office.served.ra
+    await admit(ra)
+    registrar, approver, auditor = [
+        await office.admit(name, role)
+        for name, role in (("mori", Role.REGISTRAR), ("sato", Role.APPROVER), ("kansa", Role.AUDITOR))
+    ]
+    head = "証券番号,氏名,メールアドレス\n"
+    rows = f"{head}{POLICY_NUMBER},{NAME},other@example.jp\n{POLICY_NUMBER},甲 一,a@example.jp\n"
+    sent = ("people.csv", rows.encode())
+    lines = Lines(office)
+    await lines.since()
+    seen = await registrar.at.upload("/imports/new", {"kind": "user.import"}, sent)
+    assert USER in seen.main.text
+    assert await lines.since() == [("operator:mori", "person.seen", USER)]
+    await registrar.at.get(f"{seen.path}/refused")
+    told = [("operator:mori", act, "refused-rows") for act in ("export.begun", "export.ended")]
+    assert await lines.since() == told
+    made = await registrar.at.post(seen.path, {"reason": "4月の新規登録"})
+    number = made.path.rpartition("/")[2]
+    await lines.since()
+    assert "甲 一" in (await approver.at.get(made.path)).main.text
+    assert await lines.since() == [("operator:sato", "proposal.seen", number)]
+    done = await approver.confirm(await approver.at.post(f"{made.path}/approve"))
+    (job,) = [a.attributes["href"] for a in done.main.all("a") if "実行の状況を見る" in a.text]
+    await lines.since()
+    # None of its rows is done yet.
+    assert (await auditor.at.get(job)).status == 200
+    assert await lines.since() == []
+    await register.add_user(
+        ra,
+        register.Person(POLICY_NUMBER, "甲 一", "b@example.jp", "K22222222"),
+        channel="paper",
+        actor="test",
+    )
+    await running.work(ra, "runner")
+    await lines.since()
+    assert "K22222222" in (await auditor.at.get(job)).main.text
+    assert await lines.since() == [("operator:kansa", "person.seen", "K22222222")]
+    await auditor.at.get(f"/imports/{job.rpartition('/')[2]}/failures")
+    assert [act for _, act, _ in await lines.since()] == ["export.begun", "export.ended"]
+
+
+async def test_who_may_be_the_same_is_told_of_in_the_record(office: Office) -> None:
+    """Beside a form, or an application, that names who is recorded by the name or the address; letters of one
+    that wait for their release, too."""
+    ra = office.served.ra
+    await admit(ra)
+    registrar, approver = (
+        await office.admit("mori", Role.REGISTRAR),
+        await office.admit("sato", Role.APPROVER),
+    )
+    typed = {"policy_number": POLICY_NUMBER, "name": NAME, "mail": "other@example.jp", "role": "member"}
+    typed |= {"notice_by": "mail", "language": "ja", "kind": "addition"}
+    lines = Lines(office)
+    await lines.since()
+    for path in ("/users/new", "/applications/new"):
+        page = await registrar.at.post(path, typed | {"reason": "増員"})
+        assert f"{USER}@example.jp".lower() in page.main.one("div", class_="warning").text
+        assert await lines.since() == [("operator:mori", "person.seen", USER)]
+    person = register.Person(POLICY_NUMBER, NAME, "third@example.jp")
+    made = await applications.apply_addition(ra, person, channel="online", actor=USER)
+    await lines.since()
+    assert USER in (await approver.at.get(f"/applications/{made.number}")).main.text
+    assert await lines.since() == [
+        ("operator:sato", "application.seen", str(made.number)),
+        ("operator:sato", "person.seen", USER),
+    ]
+    assert NAME in (await registrar.at.get(f"/letters/release?user_id={USER}")).main.text
+    assert await lines.since() == [("operator:mori", "person.seen", USER)]
+
+
+class Lines:
+    """The record's lines since they were asked for last: by whom, what, about what."""
+
+    def __init__(self, office: Office) -> None:
+        self._database, self._last = office.served.ra.database, 0
+
+    async def since(self) -> list[tuple[str, str, str]]:
+        found = look(self._database).rows(
+            "SELECT * FROM audit WHERE id > :id ORDER BY id", {"id": self._last}
+        )
+        self._last = max([self._last, *(int(each["id"]) for each in found)])
+        return [(each["actor"], each["action"], each["subject"]) for each in found]
