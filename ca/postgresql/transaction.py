@@ -146,7 +146,8 @@ class Blocking(Reading):
     def _ask(self, awaitable: Awaitable[T]) -> T:
         async def answer() -> T:
             # Nobody sweeps here.
-            return await asyncio.wait_for(awaitable, self.connection._config.command_timeout)
+            async with asyncio.timeout(self.connection._config.command_timeout):
+                return await awaitable
 
         try:
             return self._loop.result(answer())

@@ -77,9 +77,9 @@ class Lease:
             begun, why = self.monotonic(), "another one does"
             try:
                 left = max(self.stops - (begun - last), 0.1)
-                kept = self.database.write(lambda db: ca.store.keep_lead(db, term))
-                if not await asyncio.wait_for(kept, left):
-                    return why
+                async with asyncio.timeout(left):
+                    if not await self.database.write(lambda db: ca.store.keep_lead(db, term)):
+                        return why
                 last = begun
             except Exception as error:
                 why = f"the database does not answer ({in_log(error)})"

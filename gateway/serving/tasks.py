@@ -207,7 +207,8 @@ async def _lead_of(now: Serving) -> rundir.Lock | None:
             await asyncio.sleep(_ENDING)
         else:
             with suppress(TimeoutError):
-                await asyncio.wait_for(now.ending.wait(), _REPORT)
+                async with asyncio.timeout(_REPORT):
+                    await now.ending.wait()
     return None
 
 

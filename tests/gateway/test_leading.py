@@ -210,6 +210,40 @@ async def test_another_one_leads_within_ten_seconds(office_on):
     await asyncio.gather(first, second, return_exceptions=True)
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_whoever_is_stopped_stops_at_any_moment(office_on, turns):
+    """Also while the answer to a beat is on its way to who asked: it takes some turns of the loop."""
+    one = Lease(office_on.database, "one", beat=0.01)
+
+    async def work(_):
+        await asyncio.Event().wait()
+
+    leading = asyncio.create_task(one.whenever_held(work, logging.getLogger("test")))
+    await _until(lambda: look(office_on.database).one("SELECT node FROM lead")[0] == "one")
+    one.database = held = _Held(office_on.database)
+    await held.asked.wait()
+    held.go_on.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    leading.cancel()
+    done, _ = await asyncio.wait([leading], timeout=PATIENCE)
+    assert done
+    assert look(office_on.database).one("SELECT node FROM lead")[0] == ""
+
+
+class _Held:
+    """A database whose answer comes when it may."""
+
+    def __init__(self, database):
+        self.database, self.asked, self.go_on = database, asyncio.Event(), asyncio.Event()
+
+    async def write(self, work):
+        found = await self.database.write(work)
+        self.asked.set()
+        await self.go_on.wait()
+        return found
+
+
 class _Silent:
     """A database that does not answer any more."""
 
