@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 
 from gateway.edge.facts import Limits
-from gateway.proxy.waiting import Waits
 from tests.gateway.proxy.deployments import (
     HOST,
     OK,
     QUICK,
+    SOON,
     Build,
     chunked,
     held_up,
@@ -68,21 +68,22 @@ async def test_a_broken_body_never_becomes_content(deployment: Build) -> None:
 
 async def test_who_is_told_to_go_on_has_the_whole_time(deployment: Build) -> None:
     """The 100 comes late in a window that began when the client was still waiting: a new one begins."""
+    window = 1.5
 
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(1.8)
+        await asyncio.sleep(1.9 * window)
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await reader.readexactly(3_000)
         writer.write(OK)
         await reader.read()
 
     async with running(late) as port:
-        here = await deployment(f"http://127.0.0.1:{port}", limits=replace(QUICK, stall=1.0))
+        here = await deployment(f"http://127.0.0.1:{port}", limits=replace(QUICK, stall=window))
         async with here.client() as client:
             await client.send(post(b"/a", b"", b"Expect: 100-continue", length=3_000))
             assert (await head_of(client)).startswith(b"HTTP/1.1 100 ")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2 * window)
             await client.send(bytes(3_000))
             assert (await client.answer()).body == b"ok"
 
@@ -229,17 +230,18 @@ async def test_requests_in_records_of_their_own_wait(deployment: Build) -> None:
     async with running(script) as port:
         here = await deployment(f"http://127.0.0.1:{port}")
         async with here.client() as client:
-            sent, total, request = 0, 4_000, get(HOST, b"/a", b"X: " + b"x" * 8_000)
+            sent, total, request = 1, 4_000, get(HOST, b"/a", b"X: " + b"x" * 8_000)
 
             def answered() -> bool:
                 return len(here.log.entries) == sent
 
+            await client.send(request)
+            await until(answered)
             with suppress(TimeoutError):  # none is answered any more
                 while True:
                     await client.send(request)
                     sent += 1
                     await until(answered, 0.3)
-            assert sent > 1
 
             async def feed() -> None:
                 nonlocal sent
@@ -372,7 +374,7 @@ async def test_a_body_of_somebody_turned_down_is_no_request(deployment: Build) -
 async def test_a_whole_chunked_body_over_a_rested_connection(deployment: Build) -> None:
     """A body in chunks that came with its head arrives and is answered, on the connection of the last one."""
     async with recording() as upstream:
-        here = await deployment(upstream.url, waits=Waits(answer=1))
+        here = await deployment(upstream.url)
         async with here.client() as client:
             assert (await client.get(HOST, b"/a")).status == 200
             assert (await client.ask(chunked(b"/b", b"3\r\nabc\r\n0\r\n\r\n"))).body == b"abc"
@@ -431,11 +433,11 @@ async def test_who_waits_for_a_100_is_not_slow(deployment: Build) -> None:
     script = held_up(heard, go, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async with running(script) as port:
-        here = await deployment(f"http://127.0.0.1:{port}", limits=QUICK)
+        here = await deployment(f"http://127.0.0.1:{port}", limits=replace(QUICK, stall=SOON))
         async with here.client() as client:
             await client.send(post(b"/a", b"", b"Expect: 100-continue", length=900))
             await heard.wait()
-            await asyncio.sleep(2.5 * QUICK.stall)
+            await asyncio.sleep(2.5 * SOON)
             assert here.running.listener.open_connections == 1
             go.set()
             assert (await head_of(client)).startswith(b"HTTP/1.1 100 ")

@@ -62,8 +62,8 @@ async def test_who_leaves_leaves_nothing_behind(deployment: Build, moment: str) 
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if moment == "connect" else None
         address = Address("127.0.0.1", port, tls, "upstream.test")
         here = await deployment(
-            addresses=(address,), waits=Waits(connect=0.3), needs="login", login=admit,
-            app=pages(("POST", "/own/take", take)),
+            addresses=(address,), waits=Waits(connect=0.3) if moment == "connect" else Waits(),
+            needs="login", login=admit, app=pages(("POST", "/own/take", take)),
         )  # fmt: skip
         async with here.client() as client:
             if moment in ("upload", "page"):
@@ -383,7 +383,7 @@ async def test_the_log_has_a_line_for_each_request(deployment: Build) -> None:
     assert [each.subject for each in here.log.entries if each.target in ("/a?b=c", "/b", "/d")] == ["K1"] * 3
     verdicts = [isinstance(each.verdict, VerifiedPeer) for each in here.log.entries]
     assert verdicts == [True] * 6 + [False]
-    assert all(0 <= each.seconds < 5 for each in here.log.entries)
+    assert all(0 <= each.seconds < 60 for each in here.log.entries)
 
 
 async def test_the_log_knows_who_and_how_much_when_it_ends_early(deployment: Build) -> None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from gateway.edge.facts import Limits
-from tests.gateway.proxy.deployments import HOST, OK, QUICK, Build, chunked, post, relaying, statuses, until
+from tests.gateway.proxy.deployments import (
+    HOST,
+    OK,
+    QUICK,
+    SOON,
+    Build,
+    chunked,
+    post,
+    relaying,
+    statuses,
+    until,
+)
 from tests.gateway.proxy.upstreams import recording, running, saying
 from tests.gateway.rawtls import everything, get
 
@@ -156,7 +168,7 @@ async def test_who_sends_without_an_end_sees_why_it_ends(
 async def test_a_head_has_its_time(deployment: Build, piece: bytes, before: bytes) -> None:
     """Dripped empty lines, or fields, end with the head's limit, after any kind of answer."""
     async with recording() as upstream:
-        here = await deployment(upstream.url, limits=QUICK)
+        here = await deployment(upstream.url, limits=replace(QUICK, head=SOON))
         async with here.client() as client:
             assert (await client.get(HOST, before)).status == 200
             await client.send(b"" if piece == b"\r\n" else START)
@@ -176,7 +188,7 @@ async def test_a_head_has_its_time(deployment: Build, piece: bytes, before: byte
 async def test_idle_connections_end(deployment: Build, target: bytes) -> None:
     """After an answer of either kind a connection rests so long and ends with a goodbye."""
     async with recording() as upstream:
-        here = await deployment(upstream.url, limits=QUICK)
+        here = await deployment(upstream.url, limits=replace(QUICK, idle=1.5))
         async with here.client() as client:
             assert (await client.get(HOST, target)).status == 200
             assert (await asyncio.wait_for(client.end(), 60)).alert == "close_notify"
@@ -192,7 +204,7 @@ async def test_slow_bodies_end(deployment: Build, target: bytes) -> None:
             pass
 
     async with running(sink) as port:
-        here = await deployment(f"http://127.0.0.1:{port}", limits=QUICK)
+        here = await deployment(f"http://127.0.0.1:{port}", limits=replace(QUICK, stall=SOON))
         async with here.client() as client:
             await client.send(post(target, b"", length=800))
 
@@ -219,7 +231,7 @@ async def test_who_takes_nothing_ends(deployment: Build) -> None:
             await writer.drain()
 
     async with running(script) as port:
-        here = await deployment(f"http://127.0.0.1:{port}", limits=QUICK)
+        here = await deployment(f"http://127.0.0.1:{port}", limits=replace(QUICK, stall=SOON))
         async with here.client() as client:
             await client.send(get(HOST, b"/a"))
             await until(lambda: here.counts.get("slow-reader") == 1)

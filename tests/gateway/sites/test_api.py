@@ -152,7 +152,7 @@ async def test_what_the_wire_refuses_is_a_problem(
     port = int(hr.at.origin.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted, server_hostname="api.test")
     writer.write(words.replace(b"HERE", b"api.test:%d" % port) + b"Connection: close\r\n\r\n")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     line, *lines = head.decode().split("\r\n")
