@@ -30,7 +30,7 @@ from typing import Any
 #: it is loaded, a tenth of a second of a core for each process.
 WITHOUT_ROOTS = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 _WARDENS: dict[int, subprocess.Popen[bytes]] = {}
 """By the process that it watches: one that was forked from it has to have its own."""
 _LOADED: dict[int, socket.socket] = {}

@@ -137,7 +137,7 @@ def test_a_failed_test_leaves_nobody(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_a_test_that_hangs_leaves_nobody(tmp_path: Path, method: str) -> None:
     """Its time over, it fails; where the whole run ends for it (``thread``), its processes do as well."""
-    command, told = _planted(tmp_path, "test_hangs", "--timeout", "4", "--timeout-method", method)
+    command, told = _planted(tmp_path, "test_hangs", "--timeout", "10", "--timeout-method", method)
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "Timeout" in ran.stdout + ran.stderr

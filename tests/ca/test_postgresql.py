@@ -526,7 +526,7 @@ async def test_a_commit_before_which_something_fails_is_none(database):
     def work(name):
         def late(db):
             ran.append(name)
-            db.execute("SET LOCAL statement_timeout = '50ms'")
+            db.execute("SET LOCAL statement_timeout = '1s'")
             db.defer(slow, {"long": 5, "name": name})
 
         return late

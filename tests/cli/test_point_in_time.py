@@ -151,8 +151,9 @@ def test_back_to_a_moment(sekisho: Shell, tmp_path: Path, machine: _Machine) -> 
     day, at = "2026-11-30", "2026-11-30 14:05:00+09"
     assert at in back
     machine.typed(back.replace(at, moment), **{f"base-{day}": made.name})
+    end = time.monotonic() + 60
     while machine.typed("psql -Atc 'SELECT pg_is_in_recovery()'") != "f\n":
-        assert time.monotonic() < end + 60
+        assert time.monotonic() < end
         time.sleep(0.2)
     for node in nodes:
         assert "older than its journal" in node("user", "list").error["message"]

@@ -17,7 +17,7 @@ from enroll.requests import issuance, pickup, renewal
 from enroll.requests.enrollment import state_at
 from enroll.requests.states import Event, State
 from enroll.requests.transitions import apply
-from tests.datadirs import admit, clock_of, delivered, letter_of, open_office, together
+from tests.datadirs import SharingWorkers, admit, clock_of, delivered, letter_of, open_office, together
 from tests.engines import IN_A_FILE
 from tests.looking import Counting, look, rows
 
@@ -154,11 +154,20 @@ async def test_no_file_is_kept_when_the_key_was_wiped_while_it_was_built(ra):
     """E1: a login wipes the key and every built file, the one that is being built included."""
     await admit(ra)
     _, request_id = await picked_up(ra)
-    building = asyncio.ensure_future(issuance.prepare_download(ra, request_id, "x", "standard", actor=FLOW))
-    await asyncio.sleep(
-        0
-    )  # it is building now, and the writer takes what is handed in next before its ticket
+    built, go_on = asyncio.Event(), asyncio.Event()
+
+    class Holding(SharingWorkers):
+        async def run(self, *work):
+            content = await super().run(*work)
+            built.set()
+            await go_on.wait()
+            return content
+
+    slow = replace(ra, workers=Holding(processes=1))
+    building = asyncio.ensure_future(issuance.prepare_download(slow, request_id, "x", "standard", actor=FLOW))
+    await built.wait()
     await ra.database.write(lambda db: apply(db, ra, request_id, Event.USE, ra.now(), actor=FLOW))
+    go_on.set()
     with pytest.raises(Refusal) as refused:
         await building
     assert refused.value.code == "not_available"
