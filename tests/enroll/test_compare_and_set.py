@@ -1,7 +1,7 @@
 """Each compare-and-set of the stores: of twenty who race one wins, on each engine.
 
 A row of `SETS` says what is there before, and who races for it; a new one in a store needs its row, or one of
-`BESIDE` (raced by a test of its own) or `NONE` (several may win, or nobody races).
+`BESIDE` (raced by a test of its own, twenty at a time) or `NONE` (several may win, or nobody races).
 """
 
 import ast
@@ -13,6 +13,7 @@ import pytest
 
 import ca.generations.store as generations
 import ca.store
+from ca.generations.states import Row
 from ca.storage import Transaction
 from enroll import store
 from enroll.acme import credentials
@@ -44,24 +45,26 @@ from tests.races import ENGINES, RACERS, raced
 
 ROOT = Path(__file__).parents[2]
 BOUND = "tests/enroll/test_raced.py"
-#: Raced by a test of its own: in which file.
+#: Raced by a test of its own, or a row of its `RACES`: which one.
 BESIDE = {
-    "ca/store.py store_issued": BOUND,
-    "ca/store.py take_lead": "tests/gateway/test_leading.py",
-    "ca/published/store.py publish_list": "tests/enroll/test_crls.py",
-    "enroll/acme/store.py bind_credential": BOUND,
-    "enroll/acme/store.py add_account": BOUND,
-    "enroll/acme/store.py spend_nonce": "tests/enroll/acme/test_acme_nonces.py",
-    "enroll/jobs/store.py claim": BOUND,
-    "enroll/jobs/store.py advance": "tests/enroll/test_jobs.py",
-    "enroll/operators/store.py decide": "tests/enroll/operators/test_asking.py",
-    "enroll/postcards/store.py take": "tests/enroll/test_postcards.py",
-    "enroll/postcards/store.py printed": "tests/enroll/test_postcards.py",
-    "enroll/postcards/store.py cancelled": "tests/enroll/test_postcards.py",
-    "enroll/postcards/store.py fetched": "tests/enroll/test_postcards.py",
-    "enroll/repeats/store.py claim": BOUND,
-    "enroll/store.py record_failure": BOUND,
-    "gateway/web/store.py take_session": BOUND,
+    "ca/store.py store_issued": f"{BOUND}::a_submission",
+    "ca/store.py take_lead": "tests/gateway/test_leading.py::test_a_term_is_one_s_alone",
+    "ca/published/store.py publish_list": (
+        "tests/enroll/test_crls.py::test_processes_that_publish_at_once_publish_one"
+    ),
+    "enroll/acme/store.py bind_credential": f"{BOUND}::bindings_of_a_credential",
+    "enroll/acme/store.py add_account": f"{BOUND}::accounts_by_certificate",
+    "enroll/acme/store.py spend_nonce": (
+        "tests/enroll/acme/test_acme_nonces.py::test_nodes_take_each_other_s_nonces_once"
+    ),
+    "enroll/jobs/store.py claim": f"{BOUND}::a_job",
+    "enroll/jobs/store.py advance": "tests/enroll/test_jobs.py::test_of_two_runners_one_has_it",
+    "enroll/operators/store.py decide": (
+        "tests/enroll/operators/test_asking.py::test_of_two_who_decide_one_wins"
+    ),
+    "enroll/repeats/store.py claim": f"{BOUND}::a_key_of_a_request",
+    "enroll/store.py record_failure": f"{BOUND}::attempts",
+    "gateway/web/store.py take_session": f"{BOUND}::a_session",
 }
 #: No compare-and-set: why.
 NONE = {
@@ -73,7 +76,8 @@ NONE = {
             "enroll/mail/store.py cancel_of_request", "enroll/mail/store.py give_up_unsettled",
             "enroll/mail/store.py retry", "enroll/mail/store.py retry_failed", "ca/store.py drop_node",
             "enroll/repeats/store.py drop_before", "enroll/requests/store.py drop_expired_tickets",
-            "enroll/retention/store.py _emptied", "gateway/web/store.py drop_sessions_of",
+            "enroll/retention/store.py _emptied", "enroll/retention/store.py empty",
+            "gateway/web/store.py drop_sessions_of",
             "gateway/web/store.py drop_sessions_with", "gateway/web/store.py drop_every_session",
             "gateway/web/store.py drop_sessions_named", "gateway/web/store.py _dropped",
         ),
@@ -109,6 +113,8 @@ async def of_the_ca(ra):
     made = await admit(ra)
     await issuance.submit(ra, made.request_id, actor="t")
     serial = (await issuance.complete(ra, made.request_id)).serial
+    staged = Row("new")
+    yield generations.write, lambda db, n: generations.write(db, staged, replace(staged, planned_at=n))
     left = await admit(ra, "K00000001")
     waiting = (await issuance.submit(ra, left.request_id, actor="t")).serial
     yield generations.warn_once, lambda db, n: generations.warn_once(db, "ca", "30", n)
@@ -167,6 +173,9 @@ async def of_people(ra):
     ticket = store.Ticket("h", made.request_id, "f", b"x", 1, 2)
     await ra.database.write(lambda db: store.add_ticket(db, ticket))
     yield store.mark_fetched, lambda db, n: store.mark_fetched(db, "h", n)
+    there = store.enrollment(look(ra.database), made.request_id)
+    change = lambda db, n: store.change_enrollment(db, there, replace(there, downloads=1 + n))  # noqa: E731
+    yield store.change_enrollment, change
 
 
 async def of_letters(ra):
@@ -177,11 +186,27 @@ async def of_letters(ra):
     yield mail.add, lambda db, n: mail.add(db, values, again=False)
     yield mail.accepted, lambda db, n: mail.accepted(db, row["id"], "mail", n, "250")
     yield mail.mark_bounced, lambda db, n: mail.mark_bounced(db, row["id"], n, "gone")
-    yield postcards.next_number, lambda db, n: postcards.next_number(db) == RACERS
     # Of a minute's number one is left.
     at = ra.now()
     await ra.database.write(lambda db: [mail.may_begin(db, "mail", at, 9) for _ in range(6)])
     yield mail.may_begin, lambda db, n: mail.may_begin(db, "mail", at, 7)
+
+
+async def of_postcards(ra):
+    await admit(ra)
+    at = ra.now()
+    row = look(ra.database).one("SELECT * FROM mails ORDER BY id LIMIT 1")
+    values = {**row, "cause": "another", "channel": "postcard"}
+    del values["id"]
+    await ra.database.write(lambda db: mail.add(db, values, again=False))
+    (card,) = postcards.waiting(look(ra.database))
+    await ra.database.write(lambda db: [postcards.add(db, each, [], "t", at, 1) for each in (1, 2)])
+    yield postcards.next_number, lambda db, n: postcards.next_number(db) == RACERS
+    yield postcards.take, lambda db, n: postcards.take(db, n, card["id"])
+    yield postcards.drawn, lambda db, n: postcards.drawn(db, 1, b"pdf", at)
+    yield postcards.fetched, lambda db, n: postcards.fetched(db, 1, at, again=False)
+    yield postcards.printed, lambda db, n: postcards.printed(db, 1, "t", n)
+    yield postcards.cancelled, lambda db, n: postcards.cancelled(db, 2, "t", n)
 
 
 async def of_operators(ra):
@@ -249,7 +274,9 @@ async def of_jobs_and_programs(ra):
     yield hooks.replay, lambda db, n: hooks.replay(db, due.number, at)
 
 
-SETS = (of_the_ca, of_the_protocol, of_people, of_letters, of_operators, of_jobs_and_programs)
+SETS = (
+    of_the_ca, of_the_protocol, of_people, of_letters, of_postcards, of_operators, of_jobs_and_programs,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("sets", SETS, ids=lambda each: each.__name__)
@@ -264,29 +291,37 @@ async def test_of_twenty_one_wins(tmp_path, monkeypatch, engine, sets):
 
 
 _CHANGES = re.compile(r"\b(UPDATE|DELETE FROM|ON CONFLICT)\b")
-_SHORT = {"_changed", "_insert_new", "_change", "_dropped"}
+
+
+def _functions(path: Path) -> dict[str, ast.AST]:
+    """The functions of a file, by name."""
+    found = ast.parse(path.read_text("utf-8")).body
+    return {each.name: each for each in found if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def _called(function: ast.AST) -> set[str]:
+    calls = (each.func for each in ast.walk(function) if isinstance(each, ast.Call))
+    return {each.id for each in calls if isinstance(each, ast.Name)}
 
 
 def _sets_in(path: Path) -> set[str]:
-    """The functions of a store that change something and say what came of it."""
-    found = set()
-    for each in ast.parse(path.read_text("utf-8")).body:
-        if not isinstance(each, ast.FunctionDef) or not each.args.args or each.args.args[0].arg != "db":
-            continue
-        text = " ".join(
-            part.value
-            for part in ast.walk(each)
-            if isinstance(part, ast.Constant) and isinstance(part.value, str)
-        )
-        called = {
-            part.func.id
-            for part in ast.walk(each)
-            if isinstance(part, ast.Call) and isinstance(part.func, ast.Name)
-        }
-        says = each.returns is not None and ast.unparse(each.returns) != "None"
-        if says and (_CHANGES.search(text) or called & _SHORT):
-            found.add(f"{path.relative_to(ROOT)} {each.name}")
-    return found
+    """The functions of a store that change something, or have another one of it do so, and say what came of
+    it."""
+    functions, changing = _functions(path), set[str]()
+    for name, each in functions.items():
+        texts = (part.value for part in ast.walk(each) if isinstance(part, ast.Constant))
+        if _CHANGES.search(" ".join(text for text in texts if isinstance(text, str))):
+            changing.add(name)
+    while more := {name for name, each in functions.items() if _called(each) & changing} - changing:
+        changing |= more
+    return {f"{path.relative_to(ROOT)} {name}" for name in changing if _says(functions[name])}
+
+
+def _says(function: ast.AST) -> bool:
+    """Whether it is given a transaction, and gives something back."""
+    given = function.args.args
+    returns = function.returns
+    return bool(given) and given[0].arg == "db" and returns is not None and ast.unparse(returns) != "None"
 
 
 def test_every_compare_and_set_is_here():
@@ -303,5 +338,39 @@ def test_every_compare_and_set_is_here():
     raced_here = {f"{room}/store.py {name}" for module, name in rows for room in whose[module]} & found
     assert found - set(NONE) - set(BESIDE) == raced_here
     assert set(NONE) | set(BESIDE) <= found
-    for name, file in BESIDE.items():
-        assert (ROOT / file).is_file(), name
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_raced_beside_is_raced(name):
+    """The test is there, is run, and has twenty at a time do something."""
+    file, _, test = BESIDE[name].partition("::")
+    assert test.startswith("test_") or test in _row_names(ROOT / file), BESIDE[name]
+    function = _functions(ROOT / file)[test]
+    calls = [each for each in ast.walk(function) if isinstance(each, ast.Call)]
+    assert _called(function) & {"raced", "together"} or "gather" in map(_attribute, calls), BESIDE[name]
+    assert any(_as_many(each) for each in calls), BESIDE[name]
+
+
+def _row_names(path: Path) -> set[str]:
+    """What a file's table of races names."""
+    tables = (
+        each.value
+        for each in ast.parse(path.read_text("utf-8")).body
+        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "RACES"
+    )
+    return {each.id for table in tables for each in ast.walk(table) if isinstance(each, ast.Name)}
+
+
+def _attribute(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else ""
+
+
+def _as_many(call: ast.Call) -> bool:
+    """Whether it is a range of twenty, or more."""
+    if not (isinstance(call.func, ast.Name) and call.func.id == "range"):
+        return False
+    (most,) = call.args[-1:]
+    return any(
+        ast.unparse(each) == "RACERS" or (isinstance(each, ast.Constant) and each.value >= RACERS)
+        for each in ast.walk(most)
+    )

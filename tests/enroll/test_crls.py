@@ -1,6 +1,5 @@
 """Revocation lists: complete, fresh, numbered, and one for everybody."""
 
-import asyncio
 import os
 
 import pytest
@@ -17,6 +16,7 @@ from tests.datadirs import CHEAP, PASSPHRASE, START, admit, clock_of, open_offic
 from tests.enroll.test_flow import picked_up
 from tests.issued import issue, revoke
 from tests.looking import look, refusing
+from tests.races import RACERS, raced
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ async def test_shards_are_the_whole_in_parts(tmp_path, shards):
 async def test_processes_that_publish_at_once_publish_one(ra):
     """Whoever is first with a number wins; all hand out the same file, and no number comes twice."""
     issuer = ra.authority.current
-    made = await asyncio.gather(*(crls.publish(ra, issuer, alone=each > 1) for each in range(4)))
+    made = await raced(*(crls.publish(ra, issuer, alone=each > 1) for each in range(RACERS)))
     published = await crls.published(ra, issuer.issuer_id)
     assert max(each.number for each in made) == published.number
     assert listfiles.is_whole(crls.folder(ra), published)

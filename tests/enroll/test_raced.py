@@ -21,12 +21,13 @@ from enroll.jobs import store as jobs
 from enroll.jobs.store import Job
 from enroll.mail import store as mail_store
 from enroll.mail.states import IN_TURN
-from enroll.people import applications, register
+from enroll.people import applications, changes, register
 from enroll.people.register import Person
 from enroll.refusals import Refusal
 from enroll.repeats import claim
 from enroll.requests import issuance
 from enroll.requests.states import State
+from gateway.web import references
 from gateway.web import store as web
 from tests.datadirs import POLICY_NUMBER, admit, open_office, together
 from tests.engines import VARIABLE
@@ -173,7 +174,7 @@ async def a_submission(ra, _):
     made = await admit(ra)
     begun = await raced(*(issuance.submit(ra, made.request_id, actor="t") for _ in range(RACERS)))
     assert (len(begun), len({each.serial for each in begun})) == (RACERS, 1)
-    done = await raced(*(issuance.complete(ra, made.request_id) for _ in range(6)))
+    done = await raced(*(issuance.complete(ra, made.request_id) for _ in range(RACERS)))
     assert {each.state for each in done} == {State.ISSUED}
     lines = store.audit_lines(look(ra.database), 0, 1_000)
     assert sum(each.action == "certificate.issued" for each in lines) == 1
@@ -205,6 +206,47 @@ async def downloads(ra, _):
         assert store.enrollment(look(ra.database), made.request_id).downloads == number + 1
     with pytest.raises(Refusal):
         await issuance.prepare_download(ra, made.request_id, "abc123", "standard", actor="t")
+
+
+async def pcs_of_a_user(ra, _):
+    """E18: another PC beside those in hand, while the last one that may be is picked up."""
+    made = await admit(ra)
+    await _fetched(ra, made.request_id)
+    user, allowed = made.user_id, 2
+    await changes.change_organisation(ra, POLICY_NUMBER, {"lineages": allowed}, actor="t")
+
+    async def another():
+        opened = await applications.reissue(ra, user, "pc_change", actor="t", revoke_old="never")
+        await _fetched(ra, opened.request_id)
+
+    waiting = await applications.reissue(ra, user, "pc_change", actor="t", revoke_old="never")
+    works = [another() if n % 2 else _fetched(ra, waiting.request_id) for n in range(RACERS)]
+    await raced(*works)
+    with pytest.raises(Refusal) as refused:
+        await asyncio.gather(another(), another())
+    assert refused.value.code == "limit_reached"
+    found = store.enrollments_of(look(ra.database), user)
+    assert sum(each.state is State.PICKED_UP for each in found) == allowed
+
+
+async def _fetched(ra, request_id):
+    await issuance.submit(ra, request_id, actor="t")
+    await issuance.complete(ra, request_id)
+    token = await issuance.prepare_download(ra, request_id, "abc123", "standard", actor="t")
+    await issuance.download(ra, token, request_id, actor="t")
+
+
+async def references_of_a_kind(ra, monkeypatch):
+    """What people were told: the newest of a kind. Of many at once more may be left, until the next."""
+    monkeypatch.setattr(references, "KEPT_PER_KIND", 7)
+    kept = lambda: len(look(ra.database).rows("SELECT number FROM desk_references"))  # noqa: E731
+    for _ in range(9):
+        await references.note(ra, "pickup", "throttled")
+    assert kept() == 7
+    await raced(*(references.note(ra, "pickup", "throttled") for _ in range(RACERS)))
+    assert 7 <= kept() <= 7 + RACERS
+    await references.note(ra, "pickup", "throttled")
+    assert kept() == 7
 
 
 async def endpoints_of_webhooks(ra, monkeypatch):
@@ -284,6 +326,8 @@ RACES = (
     a_submission,
     a_disabling,
     downloads,
+    pcs_of_a_user,
+    references_of_a_kind,
     endpoints_of_webhooks,
     letters,
     a_job,
