@@ -87,6 +87,15 @@ def first(sekisho: Shell, tmp_path: Path) -> Shell:
     return sekisho
 
 
+@pytest.fixture
+def with_somebody(first: Shell) -> None:
+    """There, a user whose letters wait."""
+    assert first("org", "add", "12345678", "霞が関商事").code == 0
+    assert (
+        first("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", "K12345678").code == 0
+    )
+
+
 @pytest.fixture(scope="session")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A demo's directory, which has people with certificates; the demo itself has stopped."""

@@ -118,12 +118,14 @@ def pem_of(p12: str, password: str, to: Path) -> Path:
     return to
 
 
-def tls(host: str, port: int, ca: Path, certificate: Path | None = None) -> ssl.SSLSocket:
-    """A TLS connection to this machine by whatever name."""
+def tls(
+    host: str, port: int, ca: Path, certificate: Path | None = None, address: str = "127.0.0.1"
+) -> ssl.SSLSocket:
+    """A TLS connection to this machine by whatever name, from one of its addresses."""
     context = ssl.create_default_context(cafile=str(ca))
     if certificate is not None:
         context.load_cert_chain(certificate)
-    plain = socket.create_connection(("127.0.0.1", port), timeout=60)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(address, 0))
     return context.wrap_socket(plain, server_hostname=host)
 
 

@@ -26,13 +26,6 @@ from tests.started import session_of
 _NOFILE = resource.RLIMIT_NOFILE
 
 
-def _here(gateway: Gateway, address: str) -> ssl.SSLSocket:
-    """A connection from another address of this machine."""
-    plain = socket.create_connection(("127.0.0.1", gateway.port), timeout=60, source_address=(address, 0))
-    context = ssl.create_default_context(cafile=str(gateway.ca))
-    return context.wrap_socket(plain, server_hostname="help.localhost")
-
-
 def _held(gateway: Gateway, stack: ExitStack) -> int:
     """How many connections one address may have open."""
     for number in range(300):
@@ -63,7 +56,7 @@ def test_one_address_does_not_take_every_descriptor(sekisho: Shell, tmp_path: Pa
     the log and the doctor say what to type."""
     with ready(sekisho.data, tmp_path, before=("prlimit", "--nofile=300")) as gateway, ExitStack() as stack:
         assert _held(gateway, stack) == (300 - RESERVE) // 5
-        stack.enter_context(_here(gateway, "127.0.0.2"))
+        stack.enter_context(tls("help.localhost", gateway.port, gateway.ca, address="127.0.0.2"))
         until(lambda: gateway.says("refused.connections-of-address"), gateway.log)
         assert gateway.says("file descriptors: a process may have 300, ", times=1)
         assert gateway.says("LimitNOFILE=10128 in the unit")

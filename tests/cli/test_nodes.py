@@ -54,13 +54,6 @@ def second(first: Shell, tmp_path: Path) -> Shell:
     return other
 
 
-@pytest.fixture
-def with_somebody(first: Shell) -> None:
-    """A user whose letters wait."""
-    assert first("org", "add", "12345678", "霞が関商事").code == 0
-    assert first("user", "add", "12345678", "年金 太郎", "taro@example.jp", "--user-id", _USER).code == 0
-
-
 @pytest.mark.slow
 def test_a_node_has_what_all_have_and_what_is_its_own(first: Shell, second: Shell) -> None:
     """The CA's keys and the settings are the same, the journal and the identity are not; each knows both."""
