@@ -19,7 +19,7 @@ from enroll.people import changes
 from enroll.people.register import Person
 from enroll.refusals import Refusal
 from enroll.requests import issuance
-from tests.datadirs import POLICY_NUMBER, admit, clock_of, letter_of, open_office, together
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, delivered, letter_of, open_office, together
 from tests.enroll.operators.test_actors import someone
 from tests.enroll.operators.test_roles import EXPECTED
 from tests.looking import look
@@ -547,6 +547,20 @@ async def test_a_code_that_could_go_nowhere_is_refused_when_it_is_proposed(tmp_p
         await ra.database.write(lambda db: operators.add(db, silent))
         problem = await refused(asking.ask(ra, officer, "operator.code", {"name": "silent"}))
         assert "silent has no mail address" in str(problem)
+
+
+async def test_each_code_has_its_letter(tmp_path):
+    """The second one within a second as well, which has ended the first: no other one opens anything."""
+    async with office(tmp_path) as ra:
+        reached = replace(someone("reached", Role.DESK, at=ra.now()), mail="r@example.jp")
+        await ra.database.write(lambda db: operators.add(db, reached))
+        for _ in range(2):
+            number = await proposed(ra, "operator.code", {"name": "reached"}, by="caofficer")
+            await asking.approve(ra, acting(ra, "approver"), number)
+        sent = [each.value("登録用コード") for each in await delivered(ra) if "operator_code" in each.name]
+        assert len({*sent}) == 2
+        good = [operators.code_of(look(ra.database), codes.hashed(each), ra.now()) for each in sent]
+        assert [each is not None for each in good] == [False, True]
 
 
 async def test_what_nobody_decided_is_recorded_as_that(tmp_path):
