@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 from ca.storage import Transaction
 from enroll import generations, store
 from enroll.jst import day_of
-from enroll.mail import writing
+from enroll.mail import occasions, writing
+from enroll.mail import store as mail_store
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.enrollment import Enrollment
@@ -22,7 +24,7 @@ def wanted(db: Transaction, source: Enrollment, kind: writing.Kind) -> bool:
     The first notice is for those who have not begun, the second also for those who began and have fetched
     nothing: without it their certificate would end while they believe that they have renewed.
     """
-    if source.serial is None or not issuance.entitled(db, source.user_id):
+    if source.serial is None or source.state not in LIVE or not issuance.entitled(db, source.user_id):
         return False
     # A report of theft ends in a reissue, or in nothing: until then there is no renewal to write about.
     if store.theft_reported(db, source.user_id):
@@ -42,15 +44,43 @@ _OPEN: Mapping[writing.Kind, frozenset[State]] = {"renewal_30": WAITING, "renewa
 
 
 def needless(
-    db: Transaction, ra: RegistrationAuthority, renewal: Enrollment, kind: writing.Kind
+    db: Transaction, ra: RegistrationAuthority, renewal: Enrollment, letter: Mapping[str, Any]
 ) -> str | None:
     """Why a notice that has waited must not leave any more, in words for operators; None if it may."""
     source = store.enrollment_of(db, renewal.replaces_serial or "")
-    if source is None or source.state not in LIVE or not wanted(db, source, kind):
+    if source is None or not wanted(db, source, letter["kind"]):
         return "there is nothing to renew any more"
-    due = due_notice(source, day_of(ra.now()), ra.settings)
-    # R15: after downtime only the second one.
-    return "the second notice has taken its place" if (kind, due) == ("renewal_30", "renewal_7") else None
+    if due_notice(source, day_of(ra.now()), ra.settings) != "renewal_7":
+        return None
+    # R15: after downtime only the second one; and no reminder that has waited until that one came.
+    second = mail_store.of_cause(db, occasions.cause_of_notice("renewal_7", source))
+    later = (
+        second is not None
+        and second["state"] in ("queued", "sent")
+        and second["queued_at"] > letter["queued_at"]
+    )
+    return "the second notice has taken its place" if later or letter["kind"] == "renewal_30" else None
+
+
+def missing(db: Transaction, source: Enrollment, kind: writing.Kind, *, again: bool = False) -> bool:
+    """Whether a certificate has no notice of a kind: none was queued, or it never left and may now.
+    ``again``: an operator says that it may."""
+    letter = mail_store.of_cause(db, occasions.cause_of_notice(kind, source))
+    if letter is None:
+        return True
+    if letter["sent_at"] is not None or letter["state"] not in ("failed", "cancelled"):
+        return False
+    if again or letter["state"] == "cancelled":
+        return True
+    # Refused for good: the same address would be refused again, half a minute from now and ever after.
+    user = store.user(db, source.user_id)
+    return user is not None and user.mail != letter["recipient"]
+
+
+def awaited(db: Transaction, ra: RegistrationAuthority, source: Enrollment) -> bool:
+    """Whether time is about to bring a notice: it is due, and the scheduler has not come to it yet."""
+    kind = due_notice(source, day_of(ra.now()), ra.settings)
+    return kind is not None and missing(db, source, kind) and wanted(db, source, kind)
 
 
 def due_notice(source: Enrollment, today: date, settings: Settings) -> writing.Kind | None:

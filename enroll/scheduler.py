@@ -18,15 +18,14 @@ from enroll.acme import store as acme
 from enroll.hooks import outbox
 from enroll.jst import day_of, start_of
 from enroll.mail import occasions, writing
-from enroll.mail import store as mail_store
-from enroll.noticing import due_notice, wanted
+from enroll.noticing import due_notice, missing, wanted
 from enroll.operators import asking, ending
 from enroll.postcards import keeping
 from enroll.ra import RegistrationAuthority
 from enroll.requests import issuance
 from enroll.requests.enrollment import SUPERSEDED, Enrollment
 from enroll.requests.opening import open_renewal
-from enroll.requests.states import LIVE, Event
+from enroll.requests.states import Event
 from enroll.requests.transitions import apply, end_certificate
 from enroll.settings import DAY
 
@@ -174,24 +173,10 @@ def _unnoticed(db: Transaction, ra: RegistrationAuthority, today: date, again: b
         _Due(source, kind, user.policy_number)
         for source, kind in due
         if kind is not None
-        and _missing(db, source, kind, again)
+        and missing(db, source, kind, again=again)
         and wanted(db, source, kind)
         and (user := store.user(db, source.user_id)) is not None
     ]
-
-
-def _missing(db: Transaction, source: Enrollment, kind: writing.Kind, again: bool) -> bool:
-    """Whether a certificate has no notice of a kind: none was queued, or it never left and may now."""
-    letter = mail_store.of_cause(db, occasions.cause_of_notice(kind, source))
-    if letter is None:
-        return True
-    if letter["sent_at"] is not None or letter["state"] not in ("failed", "cancelled"):
-        return False
-    if again or letter["state"] == "cancelled":
-        return True
-    # Refused for good: the same address would be refused again, half a minute from now and ever after.
-    user = store.user(db, source.user_id)
-    return user is not None and user.mail != letter["recipient"]
 
 
 def _notify_one(
@@ -199,9 +184,9 @@ def _notify_one(
 ) -> bool:
     fresh = store.enrollment(db, source.request_id)
     user = store.user(db, source.user_id)
-    if fresh is None or fresh.state not in LIVE or user is None or not wanted(db, fresh, kind):
+    if fresh is None or user is None or not wanted(db, fresh, kind):
         return False
-    if not _missing(db, fresh, kind, again):
+    if not missing(db, fresh, kind, again=again):
         return False
     renewal = open_renewal(db, ra, fresh, door=fresh.door)
     return occasions.renewal_notice(db, ra, user, renewal, fresh, kind, ra.now(), again=True)

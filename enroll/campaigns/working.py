@@ -1,7 +1,8 @@
 """A campaign begins, reminds and ends: what operators ask for, carried out.
 
 A reminder is the second notice once more (`noticing`), to those who can renew now and have not. Nobody gets
-one within the campaign's days after any letter about a renewal, and nobody whose address sent the last back.
+one within the campaign's days after any letter about a renewal, nor when time is about to bring one, and
+nobody whose address sent the last back.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _LETTER: writing.Kind = "renewal_7"
 class Remindable:
     """Who would get a reminder now, by the numbers of their enrollments; of the others how many, and why not.
 
-    ``early``: before their renewal period; ``told``: a letter of late, or for another certificate of the same
-    person; ``bounced``: from that address the last one came back; ``needless``: by the rules of every notice.
+    ``early``: before their renewal period; ``told``: a letter of late, or at this moment, or for another
+    certificate of the same person; ``bounced``: from that address the last one came back; ``needless``: by
+    the rules of every notice.
     """
 
     numbers: tuple[int, ...]
@@ -154,15 +156,19 @@ def remind(
     row = store.one(db, campaign, at, number)
     if row is None:
         return "", "needless"
-    reason = _why_not(db, ra, campaign, row, mail_store.last_notice(db, row["user_id"]))
+    # Held before the last letter is looked for, as by whoever queues another one to the same person.
+    source, user = rooms.enrollment(db, row["request_id"]), rooms.user(db, row["user_id"])
+    if source is None or user is None:
+        return row["user_id"], "needless"
+    last = mail_store.last_notice(db, user.user_id)
+    reason = _why_not(db, ra, campaign, {**row, "mail": user.mail}, last)
     if reason == "bounced":
         detail = (
-            f"the last letter to {row['mail']} came back: sekisho user change {row['user_id']} --mail ADDRESS"
+            f"the last letter to {user.mail} came back: sekisho user change {user.user_id} --mail ADDRESS"
         )
         raise Refusal("conflict", field="mail", detail=detail)
-    source, user = rooms.enrollment(db, row["request_id"]), rooms.user(db, row["user_id"])
-    if reason or source is None or user is None:
-        return row["user_id"], "needless"
+    if reason:
+        return user.user_id, "needless"
     renewal = open_renewal(db, ra, source, door="page")
     # Once a day, whichever campaigns race.
     cause = f"campaign:{user.user_id}:{day_of(at).isoformat()}"
@@ -183,7 +189,9 @@ def _why_not(
     if last is not None and last["queued_at"] > at - campaign.every_days * DAY:
         return "told"
     source = rooms.enrollment(db, row["request_id"])
-    return "" if source is not None and noticing.wanted(db, source, _LETTER) else "needless"
+    if source is None or not noticing.wanted(db, source, _LETTER):
+        return "needless"
+    return "told" if noticing.awaited(db, ra, source) else ""
 
 
 def _open(db: Transaction, number: int) -> Campaign:

@@ -326,7 +326,7 @@ def stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, no
     state = state_at(enrollment, now) if timekeeping.doubt_now(ra, db) is None else enrollment.state
     gone = f"the request is {state}" if state in ENDED else None
     if gone is None and row["notice"] == Pace.NOTICE:
-        gone = noticing.needless(db, ra, enrollment, row["kind"])
+        gone = noticing.needless(db, ra, enrollment, row)
     if gone is not None:
         mail_store.cancelled(db, row["id"], gone)
     return gone is not None

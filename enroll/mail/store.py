@@ -97,16 +97,17 @@ def held(db: Transaction, user_id: str | None = None) -> int:
 
 
 def of_cause(db: Transaction, cause: str) -> Row | None:
-    """State, moment of leaving and recipient of the letter that a cause has had."""
-    return db.one("SELECT state, sent_at, recipient FROM mails WHERE cause = :cause", {"cause": cause})
+    """State, moments of queueing and leaving, and recipient of the letter that a cause has had."""
+    asked = "SELECT state, queued_at, sent_at, recipient FROM mails WHERE cause = :cause"
+    return db.one(asked, {"cause": cause})
 
 
 def last_notice(db: Transaction, user_id: str) -> Row | None:
     """Of a user's letters about a renewal the newest that was not cancelled: where it stands (`state_of`),
-    when it was queued last and left, and to whom."""
+    when it was queued last and left, and to whom. Whoever writes by it holds the user before."""
     return db.one(
         f"SELECT {_NOTICE} FROM mails WHERE user_id = :user_id AND {_NOTICES}"
-        " ORDER BY queued_at DESC, id DESC LIMIT 1",
+        f" ORDER BY queued_at DESC, id DESC LIMIT 1{LOOK}",
         {"user_id": user_id},
     )
 

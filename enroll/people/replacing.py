@@ -131,9 +131,10 @@ def replace(
     The old certificate is revoked when the new one is picked up: should its issuer be trusted again
     meanwhile, it is good until then.
     """
+    # Held before it is asked what the user has, as by whoever opens another request of the same person.
+    user = store.active_user(db, user_id)
     if not wanted(db, ra, payload["issuer_id"], user_id):
         return ""
-    user = store.active_user(db, user_id)
     if user is None:
         raise Refusal("user_disabled", field="user_id")
     occasions.issuer_distrusted(db, ra, user, payload["name"], payload["issuer_id"], ra.now())

@@ -26,9 +26,10 @@ def undo_user(
     user = store.user(db, user_id)
     if user is None:
         raise Refusal("not_found", field="user_id")
+    # Held, as the user is, before letters are asked about: whoever sends one holds whom and what it is about.
+    requests = store.enrollments_of(db, user_id)
     if told(db, user_id, request_id):
         raise Refusal("conflict", field="user_id", detail=f"a letter about {user_id} has left already")
-    requests = store.enrollments_of(db, user_id)
     begun = [each for each in requests if each.request_id != request_id or each.state is not State.ACCEPTED]
     if begun or acme.credentials_of(db, user_id):
         raise Refusal("conflict", field="user_id", detail=f"something was done about {user_id} since")

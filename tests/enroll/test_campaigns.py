@@ -13,12 +13,12 @@ import pytest
 
 from ca.profiles import Audience
 from ca.storage import Transaction, inserting
-from enroll import campaigns, listings, store
+from enroll import campaigns, listings, scheduler, store
 from enroll.campaigns import VIEWS, Campaign, Counts, keeping, rollover, working
 from enroll.campaigns import store as statements
 from enroll.jobs import running
 from enroll.jobs import store as jobs
-from enroll.jst import day_of
+from enroll.jst import day_of, start_of
 from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
@@ -244,6 +244,13 @@ def clock_to(ra: RegistrationAuthority, at: int) -> None:
     clock_of(ra).advance(seconds=at - ra.now())
 
 
+async def renewable(ra: RegistrationAuthority, source: Enrollment) -> None:
+    """Ten days into the renewal period, whose notice was queued as it began."""
+    clock_to(ra, (source.not_after_at or 0) - 30 * DAY)
+    await scheduler.notify(ra, day_of(ra.now()))
+    clock_of(ra).advance(seconds=10 * DAY)
+
+
 async def begun(ra: RegistrationAuthority, **facts: Any) -> Campaign:
     payload = NEW | {"policy_number": POLICY_NUMBER, "every_days": 7} | facts
     done = await asking.ask(ra, acting(ra, "registrar"), "campaign.begin", payload)
@@ -277,7 +284,7 @@ async def test_a_certificate_goes_its_way(tmp_path: Path) -> None:
     when it was fetched, used with the first login: each from what is recorded anyway."""
     async with office(tmp_path) as ra:
         source = await held(ra)
-        clock_to(ra, (source.not_after_at or 0) - 20 * DAY)
+        await renewable(ra, source)
         campaign = await begun(ra)
         assert total(ra, campaign) == Counts(due=1, open=1)
         assert await remind(ra, campaign) == {"mailed": 1}
@@ -309,7 +316,7 @@ async def test_nobody_is_reminded_twice_within_the_days(tmp_path: Path) -> None:
     """One letter for each seven days, whichever campaign; then another one. Who has renewed gets none."""
     async with office(tmp_path) as ra:
         source = await held(ra)
-        clock_to(ra, (source.not_after_at or 0) - 25 * DAY)
+        await renewable(ra, source)
         campaign, other = await begun(ra), await begun(ra, name="もう一つ")
         assert await remind(ra, campaign) == {"mailed": 1}
         assert due(ra, other) == working.Remindable((), told=1)
@@ -327,6 +334,46 @@ async def test_nobody_is_reminded_twice_within_the_days(tmp_path: Path) -> None:
         assert len(letters(ra)) == 2
 
 
+async def test_where_time_brings_a_letter_nobody_is_reminded(tmp_path: Path) -> None:
+    """A notice that is due and not queued yet says the same; once it is, it counts as any letter does."""
+    async with office(tmp_path) as ra:
+        source = await held(ra)
+        clock_to(ra, (source.not_after_at or 0) - 30 * DAY)
+        campaign = await begun(ra)
+        assert due(ra, campaign) == working.Remindable((), told=1)
+        await scheduler.notify(ra, day_of(ra.now()))
+        assert due(ra, campaign) == working.Remindable((), told=1)
+        clock_of(ra).advance(seconds=7 * DAY)
+        assert len(due(ra, campaign).numbers) == 1
+        clock_to(ra, (source.not_after_at or 0) - 7 * DAY)
+        assert due(ra, campaign) == working.Remindable((), told=1)
+        await scheduler.notify(ra, day_of(ra.now()))
+        clock_of(ra).advance(seconds=7 * DAY - 1)
+        assert due(ra, campaign) == working.Remindable((), told=1)
+        clock_of(ra).advance(seconds=1)
+        assert len(due(ra, campaign).numbers) == 1
+
+
+async def test_a_reminder_that_waits_until_the_notice_comes(tmp_path: Path) -> None:
+    """In an evening it would leave in the morning with the second notice, which says the same: one does."""
+    async with office(tmp_path) as ra:
+        source = await held(ra)
+        await renewable(ra, source)
+        campaign = await begun(ra)
+        seventh = start_of(day_of(source.not_after_at or 0)) - 7 * DAY
+        clock_to(ra, seventh - 3_600)
+        assert await remind(ra, campaign) == {"mailed": 1}
+        await deliver_due(ra, Outbox(ra.database.folder / "outbox"))
+        clock_to(ra, seventh)
+        await scheduler.notify(ra, day_of(ra.now()))
+        assert [each["state"] for each in letters(ra)] == ["queued", "queued"]
+        clock_to(ra, seventh + DAY // 2)
+        await deliver_due(ra, Outbox(ra.database.folder / "outbox"))
+        notice, reminder = letters(ra)
+        assert (notice["state"], reminder["state"]) == ("sent", "cancelled")
+        assert reminder["result"] == "the second notice has taken its place"
+
+
 async def test_who_gets_no_reminder(tmp_path: Path) -> None:
     """Before the renewal period there is nothing to do; an address that sends letters back gets no more, and
     the job's row says which to mend."""
@@ -338,7 +385,7 @@ async def test_who_gets_no_reminder(tmp_path: Path) -> None:
         nobody = {"campaign": campaign.number, "numbers": []}
         problem = await refused(asking.ask(ra, acting(ra, "registrar"), "campaign.remind", nobody))
         assert (problem.code, problem.field) == ("conflict", "numbers")
-        clock_to(ra, (source.not_after_at or 0) - 20 * DAY)
+        await renewable(ra, source)
         payload = {"campaign": campaign.number, "numbers": list(due(ra, campaign).numbers)}
         assert await remind(ra, campaign) == {"mailed": 1}
         await deliver_due(ra, Outbox(ra.database.folder / "outbox"))
@@ -361,7 +408,7 @@ async def test_many_letters_take_two(tmp_path: Path) -> None:
     and one that was made for a campaign which has ended since is void."""
     async with office(tmp_path) as ra:
         source = await held(ra)
-        clock_to(ra, (source.not_after_at or 0) - 20 * DAY)
+        await renewable(ra, source)
         campaign = await begun(ra)
         (number,) = due(ra, campaign).numbers
         registrar = acting(ra, "registrar")
@@ -391,7 +438,7 @@ async def test_what_is_over_stays_as_it_was(tmp_path: Path) -> None:
     """The figures of a campaign are those of its end, whatever happens later."""
     async with office(tmp_path) as ra:
         source = await held(ra)
-        clock_to(ra, (source.not_after_at or 0) - 20 * DAY)
+        await renewable(ra, source)
         campaign = await begun(ra)
         await asking.ask(ra, acting(ra, "registrar"), "campaign.end", {"campaign": campaign.number})
         clock_of(ra).advance(seconds=60)

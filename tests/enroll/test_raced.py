@@ -10,15 +10,18 @@ import pytest
 
 from ca.revocation import RevocationStatus
 from ca.store import certificate_status, find_by_order
-from enroll import store, throttle
+from enroll import scheduler, store, throttle
 from enroll.acme import credentials, ordering, registration
 from enroll.acme import store as acme
 from enroll.acme.accounts import Account
 from enroll.acme.keys import account_key
 from enroll.audit import verify
+from enroll.campaigns import store as campaigns
+from enroll.campaigns import working
 from enroll.hooks import endpoints
 from enroll.jobs import store as jobs
 from enroll.jobs.store import Job
+from enroll.jst import day_of
 from enroll.mail import store as mail_store
 from enroll.mail.states import IN_TURN
 from enroll.people import applications, changes, register
@@ -27,9 +30,10 @@ from enroll.refusals import Refusal
 from enroll.repeats import claim
 from enroll.requests import issuance
 from enroll.requests.states import State
+from enroll.settings import DAY
 from gateway.web import references
 from gateway.web import store as web
-from tests.datadirs import POLICY_NUMBER, admit, open_office, together
+from tests.datadirs import POLICY_NUMBER, admit, clock_of, open_office, together
 from tests.engines import VARIABLE
 from tests.enroll.acme.acme_world import USER, new_key, serve
 from tests.looking import look
@@ -249,6 +253,25 @@ async def references_of_a_kind(ra, monkeypatch):
     assert kept() == 7
 
 
+async def a_letter_about_a_renewal(ra, _):
+    """Reminders of as many campaigns, and the notice of time: one letter, whoever is the first."""
+    made = await admit(ra)
+    await _fetched(ra, made.request_id)
+    clock_of(ra).advance(seconds=1)
+    source = store.enrollment(look(ra.database), made.request_id)
+    clock_of(ra).set(source.not_after_at - 20 * DAY)
+    begun = campaigns.Campaign(0, "春", None, None, POLICY_NUMBER, None, 7, ra.now(), "t")
+    numbers = [await ra.database.write(lambda db: campaigns.add(db, begun)) for _ in range(RACERS)]
+    (row,) = look(ra.database).rows("SELECT number FROM enrollments")
+    works = [
+        ra.database.write(lambda db, n=each: working.remind(db, ra, {"campaign": n}, row[0]))
+        for each in numbers
+    ]
+    await raced(*works, *(scheduler.notify(ra, day_of(ra.now())) for _ in range(RACERS)))
+    kinds = [each["kind"] for each in mail_store.listed(look(ra.database))]
+    assert [each for each in kinds if each.startswith("renewal")] == ["renewal_30"]
+
+
 async def endpoints_of_webhooks(ra, monkeypatch):
     """Endpoints at a time."""
     monkeypatch.setattr(endpoints, "MOST", 7)
@@ -328,6 +351,7 @@ RACES = (
     downloads,
     pcs_of_a_user,
     references_of_a_kind,
+    a_letter_about_a_renewal,
     endpoints_of_webhooks,
     letters,
     a_job,

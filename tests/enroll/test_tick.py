@@ -136,8 +136,9 @@ async def test_a_first_notice_that_waited_is_needless_from_midnight_in_japan(ra)
     renewal = store.renewal_of(db, source.serial)
     for at, why in ((midnight - 1, None), (midnight, "the second notice has taken its place")):
         clock_of(ra).set(at)
-        assert noticing.needless(db, ra, renewal, "renewal_30") == why
-        assert noticing.needless(db, ra, renewal, "renewal_7") is None
+        first, second = ({"kind": kind, "queued_at": at} for kind in ("renewal_30", "renewal_7"))
+        assert noticing.needless(db, ra, renewal, first) == why
+        assert noticing.needless(db, ra, renewal, second) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 
 from enroll.campaigns import store as campaigns
 from enroll.jobs import store as jobs
-from enroll.operators import actors, asking, credentials
+from enroll.mail import store as mail
+from enroll.operators import actors, asking, credentials, letters
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.asking import Done, Proposed
@@ -118,6 +119,20 @@ async def uploads(ra):
     assert len(look(ra.database).rows("SELECT mark FROM uploads")) == undecided.MOST
 
 
+async def letters_released(ra):
+    """As many go as whoever lets them go has seen, also while others are held back."""
+    by, people = await registrar(ra), [f"K{number:08}" for number in range(RACERS // 2)]
+    for each in people:
+        await admit(ra, each)
+
+    async def seen(count):
+        return count, await letters.release(ra, by, count=count)
+
+    holds = (ra.database.write(lambda db, p=each: mail.hold_back(db, p, ra.now())) for each in people)
+    works = [work for number, each in enumerate(holds) for work in (each, seen(2 * (1 + number % 3)))]
+    assert all(count == went for count, went in filter(None, await raced(*works)))
+
+
 async def the_last_passkey(ra):
     """Nobody is left without one."""
     by = await registrar(ra)
@@ -135,6 +150,7 @@ RACES = (
     the_same_proposal,
     operators_by_the_machine,
     uploads,
+    letters_released,
     the_last_passkey,
 )
 

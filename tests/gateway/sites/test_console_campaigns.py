@@ -14,7 +14,8 @@ from enroll.jobs import store as jobs
 from enroll.mail.bounces import Bounce, record_bounce
 from enroll.operators.roles import Role
 from enroll.requests import renewal
-from tests.datadirs import POLICY_NUMBER, admit, clock_of, letter_of
+from tests.datadirs import POLICY_NUMBER, admit, letter_of
+from tests.enroll.test_campaigns import renewable
 from tests.enroll.test_flow import picked_up, print_of
 from tests.gateway.sites.kit import Page
 from tests.gateway.sites.test_console import Office, Person, office
@@ -32,13 +33,13 @@ async def _registrar(office: Office) -> Person:
 
 
 async def _due(office: Office) -> str:
-    """A user's certificate, 20 days before its end; its request ID."""
+    """A user's certificate, 20 days before its end, the first notice queued; its request ID."""
     ra = office.served.ra
     await admit(ra)
     _, request_id = await picked_up(ra)
     found = store.enrollment(look(ra.database), request_id)
     assert found is not None
-    clock_of(ra).advance(seconds=(found.not_after_at or 0) - 20 * DAY - ra.now())
+    await renewable(ra, found)
     return request_id
 
 
