@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -24,9 +23,10 @@ import uvloop
 from rich.console import Console
 
 from ca.errors import ConfigError
-from gateway.demo import importing, operators
-from gateway.demo.parts import BALANCER, Behind, Cluster, Part, balanced, programs
+from gateway.demo import importing, operators, passing
+from gateway.demo.parts import BALANCER, Behind, Cluster, Part, balanced, programs, sweep
 from gateway.demo.sandbox import (
+    HELD,
     HOST,
     PASSPHRASE_FILE,
     Ports,
@@ -40,6 +40,7 @@ from gateway.demo.sandbox import (
     write_summary,
 )
 from gateway.demo.words import banner, parts_lines
+from gateway.running import rundir
 from gateway.serving import descriptors, nodes
 from gateway.serving.config import FILE_NAME, read_config, toml_of
 from gateway.serving.deployment import CLOCK, OUTBOX, is_demo, open_deployment
@@ -72,11 +73,11 @@ class _Demo:
 
 
 def demo(data: Path | None, port: int, summary: Path | None, console: Console, count: int) -> dict[str, Any]:
-    """Serves a demo of so many nodes until SIGTERM or SIGINT; returns its summary. SIGHUP starts again
-    whatever of it has ended. Otherwise as of `sandbox.demo`."""
+    """As `sandbox.demo`, of so many nodes. SIGUSR1 brings back whatever of it was killed or frozen."""
     check_summary(summary)
     found = programs()
     descriptors.raise_limit()
+    passing.clear(console.print)
     with ExitStack() as stack:
         folder = stack.enter_context(directory_of(data))
         if is_demo(folder):
@@ -89,13 +90,17 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console, c
             raise ConfigError(
                 f"{folder} has {strange[0]} in it, and is no demo's; name another directory with --data DIR"
             )
-        short = stack.enter_context(tempfile.TemporaryDirectory(prefix="sekisho-demo-", dir="/tmp"))
+        stack.enter_context(closing(rundir.hold(folder, HELD)))
+        short = stack.enter_context(passing.directory(short=True))
+        socket_directory = short / "socket"
+        socket_directory.mkdir()
         cluster = Cluster(
-            folder.absolute() / "postgresql", Path(short), found.postgresql, folder / "postgresql.log"
+            folder.absolute() / "postgresql", socket_directory, found.postgresql, folder / "postgresql.log"
         )
         if cluster.user is not None:
             # Who runs the server has to get through, and sees nothing of the rest.
-            folder.chmod(0o711)
+            for each in (folder, short, *((folder.parent,) if data is None else ())):
+                each.chmod(0o711)
         reserved = [stack.enter_context(listening_on(each)) for each in (port, 0, *(0,) * 3 * count)]
         public, plain, *free = (each.getsockname()[1] for each in reserved)
         own = zip(free[::3], free[1::3], free[2::3], strict=True)
@@ -114,7 +119,7 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console, c
             "haproxy": Part("haproxy", [found.haproxy, "-db", "-f", configuration], folder / "haproxy.log"),
         }
         running = _Demo(folder, cluster, every, plain, parts)
-        stack.callback(cluster.swept)
+        stack.callback(sweep, cluster.folder)
         for each in parts.values():
             stack.callback(each.end)
         return uvloop.run(_demo(running, reserved, port, summary, console, busy=data is None))
@@ -125,7 +130,7 @@ _CONFIGURATION = "haproxy.cfg"
 
 def _is_ours(path: Path) -> bool:
     stem = path.name.partition(".")[0]
-    return stem in ("postgresql", "haproxy") or stem.startswith("node-")
+    return stem in ("postgresql", "haproxy", rundir.RUN) or stem.startswith("node-")
 
 
 def _part_of(node: _Node, folder: Path) -> Part:
@@ -144,11 +149,13 @@ async def _demo(
 ) -> dict[str, Any]:
     cluster, (first, *others) = running.cluster, running.nodes
     database = running.parts["postgresql"]
-    with stop_signals() as stop, _hangups() as again, listening_on(0) as behind:
+    with stop_signals(demo=True) as stop, _asked() as again, listening_on(0) as behind:
         upstream = behind.getsockname()[1]
         cluster.made()
         database.start()
         await database.until(cluster.answers, stop)
+        if stop.is_set():
+            return {}
         if not is_demo(first.data):
             # Half a demo is none: what it has left is swept away.
             cluster.emptied()
@@ -180,13 +187,10 @@ async def _demo(
             banner(console, told, port_taken=port_taken, more=parts_lines(told, os.getpid()))
             while not await _either(stop, again):
                 again.clear()
-                for part in running.parts.values():
-                    if not part.lives():
-                        part.start()
-                await _answering(running, stop, again=True)
+                trouble = await _back(running, stop)
                 told |= _told(running)
                 write_summary(summary, told)
-                for line in parts_lines(told, os.getpid()):
+                for line in (*parts_lines(told, os.getpid()), *trouble):
                     console.print(line, soft_wrap=True)
         finally:
             await service.cleanup()
@@ -221,17 +225,29 @@ async def _start(running: _Demo, reserved: list[socket.socket], stop: asyncio.Ev
     (running.folder / _CONFIGURATION).write_text(balanced(tls, plain, behind))
     for each in reserved:
         each.close()
-    for node in running.nodes:
-        running.parts[node.name].start()
-    running.parts["haproxy"].start()
-    await _answering(running, stop)
+    await _all_answer(running, stop)
 
 
-async def _answering(running: _Demo, stop: asyncio.Event, *, again: bool = False) -> None:
-    """Returns when every part does, or somebody stops us."""
-    await running.parts["postgresql"].until(running.cluster.answers, stop, again=again)
+async def _back(running: _Demo, stop: asyncio.Event) -> list[str]:
+    """Has every part go on; what is to be said if one does not. The others do."""
+    try:
+        await _all_answer(running, stop)
+    except ConfigError as error:
+        return [f"error: {error}"]
+    return []
+
+
+async def _all_answer(running: _Demo, stop: asyncio.Event) -> None:
+    """Has every part go on, the database first, and returns when all of them answer, or somebody stops us."""
+    database, *others = running.parts.values()
+    database.go_on()
+    await database.until(running.cluster.answers, stop, again=True)
+    if stop.is_set():
+        return
+    for each in others:
+        each.go_on()
     for node in running.nodes:
-        await running.parts[node.name].until(partial(_healthy, node.at.internal), stop, again=again)
+        await running.parts[node.name].until(partial(_healthy, node.at.internal), stop)
     # Its checks have found out by then that nodes are there.
     await running.parts["haproxy"].until(partial(_lets_through, running.plain), stop)
 
@@ -291,11 +307,12 @@ async def _either(stop: asyncio.Event, again: asyncio.Event) -> bool:
 
 
 @contextmanager
-def _hangups() -> Iterator[asyncio.Event]:
-    """An event that SIGHUP sets."""
-    loop, again = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, again.set)
+def _asked() -> Iterator[asyncio.Event]:
+    """An event that SIGUSR1 sets. Not SIGHUP: by that a terminal ends what runs in it."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, asked.set)
     try:
-        yield again
+        yield asked
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
+        # Not `remove_signal_handler`: that leaves the default behind, which is death.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -34,6 +34,8 @@ _PROGRAMS = Path("/usr/lib/postgresql")
 _PATIENCE, _ENDS = 60.0, 10.0
 # Between two starts of what was killed.
 _AGAIN = 0.3
+# Of a key of 32 bits, which the kernel shows as a signed number.
+_SIGN = 1 << 31
 
 
 @dataclass
@@ -71,6 +73,13 @@ class Part:
                 start_new_session=True,
                 preexec_fn=partial(end_with_parent, self.orphaned, os.getpid()),
             )
+
+    def go_on(self) -> None:
+        """Starts it if it was killed, and has it go on if it was frozen."""
+        if self.lives():
+            os.kill(self.pid, signal.SIGCONT)
+        else:
+            self.start()
 
     def end(self) -> None:
         """Ends it, be it frozen; after a while by SIGKILL, and with it whatever it has started."""
@@ -147,7 +156,7 @@ class Cluster:
         if not (self.folder / "PG_VERSION").exists():
             make_private_directory(self.folder)
             self._given()
-            # Nothing of a demo has to survive a power cut.
+            # What is not begun yet has not to survive a power cut.
             words = ("-U", _OWNER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
             self._typed("initdb", "-D", self.folder, *words)
         self._given()
@@ -169,7 +178,7 @@ class Cluster:
         """The server. ``settings``: more of them, as name=value."""
         command: list[str | Path] = [
             *(self.bin / "postgres", "-D", self.folder, "-k", self.socket, "-c", "listen_addresses="),
-            *("-c", "unix_socket_permissions=0700", "-c", "max_connections=200", "-c", "fsync=off"),
+            *("-c", "unix_socket_permissions=0700", "-c", "max_connections=200"),
             # In its own directory: a server that is killed leaves what it has in the machine's memory.
             *("-c", "dynamic_shared_memory_type=mmap"),
             *(word for each in settings for word in ("-c", each)),
@@ -186,13 +195,6 @@ class Cluster:
         at = ("-h", self.socket, "-U", _OWNER)
         self._typed("dropdb", *at, "--if-exists", DATABASE)
         self._typed("createdb", *at, "--template=template0", DATABASE)
-
-    def swept(self) -> None:
-        """Takes away what a server that was killed has left in the machine's memory."""
-        with suppress(OSError, IndexError):
-            # The line of its key and its number (PostgreSQL's miscinit.h, LOCK_FILE_LINE_SHMEM_KEY).
-            _, number = (self.folder / "postmaster.pid").read_text().splitlines()[6].split()
-            subprocess.run(["ipcrm", "-m", str(int(number))], check=False, capture_output=True)  # noqa: S603, S607
 
     def _typed(self, *words: str | Path) -> None:
         ran = self._ran(*words)
@@ -212,7 +214,22 @@ class Cluster:
             user=self.user,
             group=group,
             extra_groups=() if self.user else None,
+            # Ctrl-C is ours to hear.
+            start_new_session=True,
+            preexec_fn=partial(end_with_parent, signal.SIGKILL, os.getpid()),
         )
+
+
+def sweep(folder: Path) -> None:
+    """Takes away what the server of a cluster that was killed has left in the machine's memory."""
+    with suppress(OSError, IndexError):
+        # The line of its key and its number (PostgreSQL's miscinit.h, LOCK_FILE_LINE_SHMEM_KEY).
+        key, number = (int(each) for each in (folder / "postmaster.pid").read_text().splitlines()[6].split())
+        for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
+            found = [int(each) for each in line.split()[:2]]
+            # After a restart of the machine the number may be somebody else's.
+            if found == [(key ^ _SIGN) - _SIGN, number]:
+                subprocess.run(["ipcrm", "-m", str(number)], check=False, capture_output=True)  # noqa: S603, S607
 
 
 @dataclass(frozen=True)

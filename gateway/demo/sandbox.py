@@ -7,7 +7,6 @@ import json
 import secrets
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,7 @@ from ca.files import read_file, write_private
 from ca.profiles import Audience
 from ca.publication import Places, certificate_path, list_path
 from ca.sealing import PassphraseCost
-from gateway.demo import applying, hooks, importing, operators, services, standin
+from gateway.demo import applying, hooks, importing, operators, passing, services, standin
 from gateway.demo.mailbox import application as mailbox
 from gateway.demo.operators import DemoOperator
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
@@ -58,8 +57,8 @@ SPARE_KEYS = 4
 # The passphrase is 144 random bits in a file beside what it seals: nobody guesses it, however fast that is,
 # and every command on a demo would take a fifth of a second longer.
 _COST = PassphraseCost(iterations=1, lanes=1, memory_kib=64)
-# To whoever would serve what somebody else has.
-_HELD = "stop that first, or name another directory with --data DIR"
+#: To whoever would serve what somebody else has.
+HELD = "stop that first, or name another directory with --data DIR"
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,14 @@ class Sandbox:
 
 
 def demo(data: Path | None, port: int, summary: Path | None, console: Console) -> dict[str, Any]:
-    """Serves a demo until SIGTERM or SIGINT; returns its summary.
+    """Serves a demo until SIGTERM, SIGINT or the end of its terminal; returns its summary.
 
     ``data`` is made if it is not there; None is a temporary directory that goes at the end. A taken
     ``port`` is replaced by a free one. ``summary`` is written once everything answers.
     """
     check_summary(summary)
     descriptors.raise_limit()
+    passing.clear(console.print)
     with directory_of(data) as directory, listening_on(port) as listening, listening_on(0) as plain:
         return uvloop.run(_demo(directory, listening, plain, port, summary, console, busy=data is None))
 
@@ -98,15 +98,15 @@ async def _demo(
     busy: bool,
 ) -> dict[str, Any]:
     port = listening.getsockname()[1]
-    with stop_signals() as stop, listening_on(0) as behind, ExitStack() as held:
+    with stop_signals(demo=True) as stop, listening_on(0) as behind, ExitStack() as held:
         if kept := is_demo(data):
-            held.enter_context(closing(rundir.hold(data, _HELD)))
+            held.enter_context(closing(rundir.hold(data, HELD)))
         upstream = behind.getsockname()[1]
         sandbox = await unless(stop, sandbox_in(data, Ports(port, upstream), console.print))
         if sandbox is None:
             return {}
         if not kept:
-            held.enter_context(closing(rundir.hold(data, _HELD)))
+            held.enter_context(closing(rundir.hold(data, HELD)))
         deployment = open_deployment(data, sandbox.passphrase, spare_keys=SPARE_KEYS)
         start_log("warning")
         if busy and sandbox.operators:
@@ -342,8 +342,8 @@ def directory_of(data: Path | None) -> Iterator[Path]:
     if data is not None:
         yield data
         return
-    with tempfile.TemporaryDirectory(prefix="sekisho-demo-") as made:
-        yield Path(made)
+    with passing.directory() as made:
+        yield made / "data"
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def parts_lines(summary: Mapping[str, Any], ours: int) -> list[str]:
         *lines,
         f"  database: psql '{summary['database']}'",
         f"    kill it: kill -9 {summary['database_pid']}    its log: {summary['database_log']}",
-        f"Start again whatever of this was killed: kill -HUP {ours}",
+        f"Have back whatever of this was killed or frozen: kill -USR1 {ours}",
         f"Which node leads: {_ourselves()} node list --data {summary['data']} "
         f"--passphrase-file {summary['passphrase_file']}",
     ]

@@ -14,28 +14,33 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def stop_signals(*, supervised: bool = False) -> Iterator[asyncio.Event]:
+def stop_signals(*, supervised: bool = False, demo: bool = False) -> Iterator[asyncio.Event]:
     """An event that SIGTERM and SIGINT set, for the length of a block inside an event loop.
 
     A second one ends the process at once: what was answered is on disk, what runs is cut. Not one that is
     ``supervised``: Ctrl-C, or a stop of a whole control group, reaches it from outside and from the process
-    above as well, perhaps when it is done already; that one kills it when it is really told twice.
+    above as well, perhaps when it is done already; that one kills it when it is really told twice. Nor a
+    ``demo``, which has things to take away; and it ends with its terminal (SIGHUP), unless that was ignored
+    before (nohup).
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    to_its_end = supervised or demo
+    with_terminal = demo and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    numbers = (*_STOP, signal.SIGHUP) if with_terminal else _STOP
 
     def told(number: signal.Signals) -> None:
-        if stop.is_set() and not supervised:
+        if stop.is_set() and not to_its_end:
             os._exit(128 + number)
         stop.set()
 
-    for number in _STOP:
+    for number in numbers:
         loop.add_signal_handler(number, told, number)
     try:
         yield stop
     finally:
-        for number in _STOP:
+        for number in numbers:
             loop.remove_signal_handler(number)
-            if supervised:  # the default, which the loop leaves behind, is death
+            if to_its_end:  # the default, which the loop leaves behind, is death
                 signal.signal(number, signal.SIG_IGN)
 
 

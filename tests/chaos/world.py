@@ -22,7 +22,7 @@ import asyncpg
 from ca import datadir
 from ca.clock import OffsetClock
 from ca.publication import Places
-from gateway.demo.parts import BALANCER, DATABASE, Behind, Cluster, Part, Programs, balanced
+from gateway.demo.parts import BALANCER, DATABASE, Behind, Cluster, Part, Programs, balanced, sweep
 from gateway.serving import nodes
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from gateway.serving.deployment import CLOCK, DEMO_MARKER
@@ -47,6 +47,8 @@ _MIB = 2**20
 _SLOW = 0.15
 # Seconds between two faults, and between two clocks.
 _PAUSE, _APART = (0.5, 3.0), 300
+# Nothing of it has to survive a power cut.
+_SETTINGS = ("wal_keep_size=512MB", "max_wal_senders=8", "fsync=off")
 # All of the load comes from one address.
 _RATES = Rates(100_000.0, 100_000.0, 100_000.0, 100_000.0)
 
@@ -98,7 +100,7 @@ class World:
             cluster = Cluster(
                 self.folder / f"pg-{name}", socket, self.found.postgresql, self.folder / f"pg-{name}.log"
             )
-            self.servers[name] = cluster, cluster.part("wal_keep_size=512MB", "max_wal_senders=8")
+            self.servers[name] = cluster, cluster.part(*_SETTINGS)
         first, part = self.servers["a"]
         first.made()
         part.start()
@@ -216,7 +218,7 @@ class World:
                 signal_family(part.pid, signal.SIGCONT)
             part.end()
         for cluster, _ in self.servers.values():
-            cluster.swept()
+            sweep(cluster.folder)
         for disk in self.disks:
             subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
@@ -324,7 +326,7 @@ async def kill_primary(world: World, chance: Chance) -> str:
     await asyncio.sleep(pause)
     await world.promote()
     await asyncio.sleep(chance.uniform(1, 4))
-    world.servers[old][0].swept()
+    sweep(world.servers[old][0].folder)
     await world.replicate(old)
     return f"server {old}; {world.primary} promoted after {pause:.1f} s"
 

@@ -8,6 +8,7 @@ import os
 import signal
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,9 +21,10 @@ import pytest
 from gateway.demo import parts
 from gateway.demo.letters import delivered
 from gateway.demo.words import parts_lines
+from gateway.serving.config import FILE_NAME
 from tests import databases
 from tests.cli.conftest import Shell
-from tests.cli.processes import SEKISHO
+from tests.cli.processes import SEKISHO, typed
 from tests.clients.demo import Demo, run, running
 from tests.gateway.sites.kit import Here, Page, Visitor, client_context
 from tests.started import session_of
@@ -67,7 +69,7 @@ async def _kill(demo: Demo, name: str) -> None:
 async def _again(demo: Demo, pids: Callable[[dict[str, Any]], object]) -> None:
     """Has what was killed started again, and waits for it."""
     before = pids(_summary(demo))
-    os.kill(demo.summary["pid"], signal.SIGHUP)
+    os.kill(demo.summary["pid"], signal.SIGUSR1)
     async with asyncio.timeout(_PATIENCE):
         while not demo.file.exists() or pids(_summary(demo)) == before:
             await asyncio.sleep(0.1)
@@ -120,6 +122,59 @@ async def test_one_node_is_killed_and_nobody_notices(place: Path) -> None:
             while any(session_of(each) for each in (*pids, told["pid"])):
                 await asyncio.sleep(0.1)
     assert not _memory_of(told)
+
+
+@pytest.mark.slow
+async def test_what_its_lines_and_the_operators_commands_say(place: Path) -> None:
+    """Frozen parts go on, one that cannot be started is told of and is nobody else's end, a second demo is
+    refused, and each node is a data directory like any other: it reloads, and doctor is content with it."""
+    with running(place, *_WORDS, may_fail=True) as demo:
+        told = demo.summary
+        first, second = told["nodes"]
+        for pid in (first["pid"], told["database_pid"]):
+            os.kill(pid, signal.SIGSTOP)
+        os.kill(told["balancer"]["pid"], signal.SIGKILL)
+        await _again(demo, lambda now: now["balancer"]["pid"])
+        assert _summary(demo)["nodes"] == told["nodes"]
+        assert _summary(demo)["database_pid"] == told["database_pid"]
+        assert demo.sekisho("user", "list")["users"]
+
+        another = "another directory with --data DIR"
+        for words in (_WORDS, ()):
+            ran = typed("demo", "--port", "0", "--data", str(place / "data"), *words)
+            assert (ran.returncode, ran.stderr.rstrip().endswith(another)) == (1, True), ran.stderr
+        ran = typed("serve", "--data", first["data"], "--passphrase-file", told["passphrase_file"])
+        assert (ran.returncode, "sekisho serve runs on" in ran.stderr) == (1, True), ran.stderr
+
+        for each in told["nodes"]:
+            ran = typed("reload", "--data", each["data"])
+            assert (ran.returncode, ran.stdout) == (0, "reloaded (1 process)\n"), ran.stderr
+        ran = typed("reload", "--data", str(place / "data"))
+        words = ran.stderr.rstrip()
+        assert (ran.returncode, words.endswith(f"--data {first['data']}")) == (1, True), words
+        found = {each["check"]: each for each in demo.sekisho("doctor")["checks"]}
+        assert [each for each in found.values() if each["state"] == "bad"] == []
+        assert f"--nodes 2 --database postgres --data {place / 'data'}" in found["serve"]["found"]
+
+        # The database is away, and a node starts.
+        os.kill(told["database_pid"], signal.SIGKILL)
+        ran = subprocess.run(
+            [sys.executable, "-m", "gateway.demo.node", second["data"]], capture_output=True, text=True
+        )
+        assert (ran.returncode, "Traceback" in ran.stderr) == (1, False)
+        await _kill(demo, "node-2")
+        settings = Path(second["data"]) / FILE_NAME
+        right = settings.read_text()
+        settings.write_text(right + "[nonsense]\n")
+        await _again(demo, lambda now: now["nodes"][1]["pid"])
+        log = place / "log"
+        async with asyncio.timeout(_PATIENCE):
+            while "node-2 has ended" not in log.read_text():
+                await asyncio.sleep(0.1)
+        assert "Traceback" not in Path(second["log"]).read_text()
+        settings.write_text(right)
+        await _again(demo, lambda now: now["nodes"][1]["pid"])
+        assert len(demo.sekisho("node", "list")["nodes"]) == 2
 
 
 async def _reloaded(visitor: Visitor) -> Page:
@@ -231,4 +286,4 @@ def test_each_part_is_printed_with_how_to_kill_it() -> None:
     }  # fmt: skip
     said = "\n".join(parts_lines(summary, 14))
     assert [f"kill it: kill -9 {each}" in said for each in (11, 12, 13)] == [True] * 3
-    assert "kill -HUP 14" in said
+    assert "kill -USR1 14" in said
