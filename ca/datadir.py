@@ -318,6 +318,8 @@ def read_marker(path: Path, files: Snapshot | None = None, *, waiting: bool = Fa
     except PermissionError:
         raise _of_another(path) from None
     if not ours:
+        if within := sorted(path.glob(f"*/{MARKER}")):
+            raise ConfigError(f"{path} is no data directory, but has some in it: --data {within[0].parent}")
         left = (path / _UNFINISHED).exists()
         what = "was left unfinished by an interrupted init" if left else "is not a data directory"
         raise ConfigError(f"{path} {what}; make one: sekisho init --data {path}")

@@ -117,7 +117,7 @@ def serving_pid(directory: Path) -> int:
         raise ConfigError(f"nothing serves {directory.parent}; start it: sekisho serve")
     number = _number(path)
     if number is None:
-        raise ConfigError(f"{path} holds no process number; stop the server and start it again")
+        raise ConfigError(f"{_holder(directory.parent)}, and takes over nothing while it runs: stop it first")
     return number
 
 

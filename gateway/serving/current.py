@@ -140,7 +140,7 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
     meter = Meter(slot.journal, access=deployment.config.log.access)
     answers = Answers()
     sites = _sites(deployment, slot, extra, table, ledger, answers)
-    look = slot.look or inforce.first(deployment, slot.directory)
+    look = slot.look or inforce.first(deployment)
     if look.files is not None:
         deployment = replace(deployment, files=look.files)
     statuses = Statuses(deployment.ra.database)
@@ -168,7 +168,9 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
 async def reload(serving: Serving) -> None:
     """Looks at the directory and goes over to what it says now; log and report tell what came of it."""
     async with serving.turn:
-        look = await asyncio.to_thread(inforce.again, serving.deployment, serving.slot.directory)
+        look = await asyncio.to_thread(
+            inforce.again, serving.deployment, serving.slot.directory, serving.extra
+        )
     await go_over(serving, look)
 
 

@@ -86,18 +86,16 @@ class Look:
         return cls(told["read_at"], told["outcome"], told["error"], files, tuple(told["fresh"]))
 
 
-def first(deployment: Deployment, directory: Path | None) -> Look:
+def first(deployment: Deployment) -> Look:
     """What an opened deployment serves by, once `check` has made what was missing."""
-    return Look(
-        deployment.files.taken_at, "done", None, deployment.files.frozen_now(), fresh(deployment, directory)
-    )
+    return Look(deployment.files.taken_at, "done", None, deployment.files.frozen_now(), fresh(deployment))
 
 
-def again(deployment: Deployment, directory: Path | None) -> Look:
+def again(deployment: Deployment, directory: Path | None, extra: Builders | None = None) -> Look:
     """Reads everything anew, as a reload asks for, and checks it as a whole."""
     files = Snapshot()
     try:
-        found = _taken_over(deployment, directory, files, None)
+        found = _taken_over(deployment, directory, files, extra)
         if versions(found.config.profiles) != versions(deployment.config.profiles):
             profiling.hand_over(found.ra.authority.signer, found.config.profiles)
     except ConfigError as error:
@@ -106,7 +104,7 @@ def again(deployment: Deployment, directory: Path | None) -> Look:
         log.exception("reload failed, nothing has changed")
         return Look(files.taken_at, "failed", f"{type(error).__name__}: see the log")
     warn(found)
-    return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found, directory))
+    return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found))
 
 
 def refused(deployment: Deployment, directory: Path | None, extra: Builders | None) -> str:
@@ -134,20 +132,19 @@ def renewed(deployment: Deployment, directory: Path | None) -> Look:
     if doubt is not None:
         return Look(begun, "overdue", f"what may be due is not made anew: {doubt}; {CONFIRM}")
     certificate, keys = servers.local_files(deployment.data), identity.keys_file(deployment.data)
-    files = (
-        deployment.files.thawed(*certificate, keys) if directory else deployment.files.thawed(*certificate)
-    )
+    own = certificate if deployment.is_demo else (*certificate, keys)
+    files = deployment.files.thawed(*own)
     try:
         with rundir.turn(directory):
             if deployment.config.tls.certificate == "local":
                 servers.local(deployment.datadir, configured_hosts(deployment.config), now, files)
-            if directory is not None:
+            if not deployment.is_demo:
                 identity.open_keys(deployment.data, deployment.datadir.vault, deployment.ra.now(), files)
     except (ConfigError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         return Look(begun, "overdue", f"what is due cannot be made: {why}")
     by_these = replace(deployment, files=files.frozen_now())
-    return Look(begun, "renewed", None, by_these.files, fresh(by_these, directory))
+    return Look(begun, "renewed", None, by_these.files, fresh(by_these))
 
 
 def check(deployment: Deployment, directory: Path | None, extra: Builders | None = None) -> None:
@@ -163,13 +160,13 @@ def check(deployment: Deployment, directory: Path | None, extra: Builders | None
     build_entry(SiteTable(sites))
 
 
-def fresh(deployment: Deployment, directory: Path | None) -> tuple[float, float]:
+def fresh(deployment: Deployment) -> tuple[float, float]:
     """From when and up to when (epoch seconds) nothing of it is due that we make ourselves.
 
-    A demo (no directory) has other times than its visitors' browsers, and one set of keys all along.
+    A demo has other times than its visitors' browsers, and one set of keys all along.
     """
     begins, ends = float("-inf"), float("inf")
-    if directory is not None:
+    if not deployment.is_demo:
         begins, ends = identity.good_for(assertion_keys(deployment))
     if deployment.config.tls.certificate == "local":
         kept = server_certificate(deployment, SystemClock().seconds())

@@ -294,6 +294,7 @@ def test_the_apis_lines_are_printed(demo: dict[str, Any]) -> None:
         ("demo", "--port", "0"),
         ("db", "copy", "--to", "postgresql:///nowhere?host=/nowhere"),
         ("restore", "replay"),
+        ("reload",),
     ],
     ids=" ".join,
 )
