@@ -388,6 +388,7 @@ async def browser(
     """
     running = running or await person.computer.chromium(driver())
     started = await running.new_context(**({"locale": "ja-JP", "accept_downloads": True} | context))
+    started.set_default_timeout(60_000)
     try:
         yield started
     finally:
@@ -398,9 +399,7 @@ async def browser(
 async def page(person: Persona, **context: Any) -> AsyncIterator[Page]:
     """The first page of a browser that was just started."""
     async with browser(person, **context) as started:
-        opened = await started.new_page()
-        opened.set_default_timeout(60_000)
-        yield opened
+        yield await started.new_page()
 
 
 async def downloaded(on: Page, to: Path) -> Path:

@@ -21,7 +21,8 @@ async def test_the_findings_are_copied_printed_and_looked_up(
     one nothing is."""
     async with page(person) as on:
         await on.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        await on.goto(world.url(Role.CONNECTIVITY))
+        async with on.expect_response("**/report"):  # which it makes by itself, once it has looked at all
+            await on.goto(world.url(Role.CONNECTIVITY))
         await expect(on.locator('[data-check="reach-help"] [data-outcome="reached"]')).to_be_visible()
         await expect(on.locator('[data-check="clock"] [data-outcome=""]')).to_be_hidden()
         reference = await on.locator("#reference").inner_text()

@@ -211,6 +211,7 @@ async def test_renewal_interrupted_and_taken_up_again(world: World, person: Pers
         menu = on.get_by_role("navigation", name="メニュー")
         await menu.get_by_role("link", name="更新の再申請").click()
         row = on.get_by_role("row").filter(has_text=mail.value("リクエストID"))
+        await expect(row.get_by_role("button", name="Download cert")).to_be_visible()
         cells = await row.get_by_role("cell").all_inner_texts()
         renewed = store.enrollments_of(look(world.ra.database), USER)[0]
         assert cells[1:5] == [

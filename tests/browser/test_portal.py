@@ -46,7 +46,7 @@ async def test_what_the_portal_tells_and_hands_out(world: World, person: Persona
         await on.get_by_role("button", name="申請する").click()
         await expect(on.get_by_role("heading", name="今後の流れ")).to_be_visible()
         await expect(on.get_by_text(f"送信先：{USER.lower()}@example.jp")).to_be_visible()
-        assert await on.get_by_text("頃までの予定）").count() == 2
+        await expect(on.get_by_text("頃までの予定）")).to_have_count(2)
         assert await faults(on) == []
 
 
