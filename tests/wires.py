@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -159,12 +158,6 @@ def balancer(ports: Sequence[int], random: Random, port: int) -> Iterator[Counte
 
     with held(drawn, port):
         yield used
-
-
-def nobody() -> int:
-    """A port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 # -- in a process of their own -----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ca.revocation import RevocationStatus
 from ca.storage import Schema, Step, StorageTrouble
 from gateway.serving.statuses import Statuses
 from tests import databases, wires
+from tests.ports import free_port
 from tests.wires import CUT, DEAF, OPEN
 
 pytestmark = databases.NEEDED
@@ -41,7 +42,7 @@ def opened(cluster, wire, tmp_path, request):
     """The database by the wire, behind another host at which nobody is."""
     name = "t" + str(abs(hash(request.node.nodeid)))
     databases._make(cluster, name, "template0")
-    hosts = f"127.0.0.1:{wires.nobody()},127.0.0.1:{wire.port}"
+    hosts = f"127.0.0.1:{free_port()},127.0.0.1:{wire.port}"
     server = replace(parse(f"postgresql://postgres@{hosts}/{name}"), tls=False)
     database = Database(server, tmp_path, [SCHEMA])
     yield database

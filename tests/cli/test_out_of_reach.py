@@ -20,6 +20,7 @@ from tests.cli.conftest import Shell
 from tests.cli.processes import change, get_plain, tls, until
 from tests.cli.test_nodes import _USER, _Flow, _letter
 from tests.cli.test_serving import Gateway, ready
+from tests.ports import free_port
 
 pytestmark = databases.NEEDED
 
@@ -44,7 +45,7 @@ def wire(sekisho: Shell, tmp_path: Path) -> Iterator[wires.Held]:
     folder, name = databases._shared().folder, databases._name_of(tmp_path / "shared")
     databases.url_of(tmp_path / "shared")
     with wires.wire(folder) as wire:
-        url = f"postgresql://postgres@127.0.0.1:{wires.nobody()},127.0.0.1:{wire.port}/{name}"
+        url = f"postgresql://postgres@127.0.0.1:{free_port()},127.0.0.1:{wire.port}/{name}"
         values = {"url": json.dumps(url), "sslmode": '"disable"'}
         change(sekisho.data / FILE_NAME, {("database", each): value for each, value in values.items()})
         change(sekisho.data / FILE_NAME, {("listen", "public_port"): "7443"})

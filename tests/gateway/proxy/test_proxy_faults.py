@@ -11,6 +11,7 @@ from tests.gateway.conftest import Pki
 from tests.gateway.proxy.conftest import Stand
 from tests.gateway.proxy.upstreams import recording, running, saying
 from tests.gateway.rawtls import Closed, connect, get, head_of
+from tests.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 POST = b"POST / HTTP/1.1\r\nHost: login.test\r\nContent-Length: 2\r\n\r\nhi"
@@ -277,9 +278,7 @@ async def test_a_connection_that_speaks_at_rest_is_closed(stand: Stand, pki: Pki
 async def test_a_failed_address_is_passed_over(stand: Stand, pki: Pki) -> None:
     """Requests go to the address that is well, POSTs as well; none fails because another is down."""
     async with recording() as well:
-        async with recording() as gone:
-            dead = gone.url
-        front = await stand(dead, well.url)
+        front = await stand(f"http://127.0.0.1:{free_port()}", well.url)
         async with connect(front.port, b"login.test", certificate=pki.client) as client:
             for _ in range(4):
                 assert (await client.get(b"login.test")).status == 200
@@ -310,9 +309,7 @@ async def test_nothing_listens_502_slow_504_full_503(stand: Stand, pki: Pki) -> 
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with recording() as gone:
-        dead = gone.url
-    front = await stand(dead)
+    front = await stand(f"http://127.0.0.1:{free_port()}")
     async with connect(front.port, b"login.test", certificate=pki.client) as client:
         assert (await client.get(b"login.test")).status == 502
     async with running(silent) as port:
