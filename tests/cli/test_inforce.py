@@ -332,14 +332,15 @@ def test_a_worker_that_cannot_be_started_is_told_of(sekisho: Shell, tmp_path: Pa
         until(lambda: _ready(gateway)[0] == 503, gateway.log, gateway.running)
         (wrong,) = _ready(gateway)[1]
         assert re.fullmatch(rf"worker {lost} cannot be started: it ended \d times at once", wrong)
-        assert gateway.says(f"worker {lost} cannot be started: it ended 3 times within 10 s of its birth")
-        assert gateway.says(f"worker {lost}: cannot open the nonce table ")
+        words = f"worker {lost} cannot be started: it ended 3 times within 10 s of its birth"
+        until(lambda: gateway.says(words), gateway.log)
+        until(lambda: gateway.says(f"worker {lost}: cannot open the nonce table "), gateway.log)
         figure = f'sekisho_worker_failing{{worker="{lost}"}} '
         assert f"{figure}1\n" in get_plain(gateway.internal, "/metrics")[1]
         assert gateway.get("help.localhost")[0] == 200
         table.with_name("away").rename(table)
         until(lambda: _ready(gateway) == (200, []), gateway.log, gateway.running)
-        assert gateway.says(f"worker {lost} lives again")
+        until(lambda: gateway.says(f"worker {lost} lives again"), gateway.log)
         assert f"{figure}0\n" in get_plain(gateway.internal, "/metrics")[1]
 
 
@@ -367,10 +368,9 @@ def test_nobody_to_serve_is_the_end(sekisho: Shell, tmp_path: Path) -> None:
             for pid in workers_of(gateway).values():
                 os.kill(pid, signal.SIGKILL)
             assert running.wait(90) == 1
-        until(
-            lambda: any("STATUS=of 2 workers 0, 1 cannot be started: see the log" in each for each in told),
-            log,
-        )
+        # On a busy machine the fifteen seconds are over before the other one has died three times.
+        status = re.compile("STATUS=of 2 workers (0|1|0, 1) cannot be started: see the log")
+        until(lambda: any(status.search(each) for each in told), log)
     assert "no worker has lived for 15 s" in log.read_text()
     with socket.socket() as visitor:
         assert visitor.connect_ex(("127.0.0.1", port)) != 0

@@ -166,7 +166,7 @@ async def test_without_the_signer_all_but_issuing_goes_on(sekisho: Shell, tmp_pa
             each["check"]: each for each in json.loads(gateway.command("doctor", "--json").stdout)["checks"]
         }
         assert (found["signer"]["state"], found["revocation list"]["state"]) == ("bad", "ok")
-        assert gateway.says("is in no file (--passphrase-file): nothing is issued until")
+        until(lambda: gateway.says("is in no file (--passphrase-file): nothing is issued until"), gateway.log)
         assert ended(gateway) == 0
     with ready(sekisho.data, tmp_path, workers=1) as gateway:
         async with as_a_worker(gateway) as worker:
@@ -195,7 +195,7 @@ async def test_a_guardian_that_is_gone_is_started_again(sekisho: Shell, tmp_path
                     assert time.monotonic() < end, gateway.log.read_text()
                     await asyncio.sleep(0.2)
                 until(lambda gone=pids: _signers(gateway)[0] != gone[0], gateway.log, gateway.running)
-        assert gateway.says("the signer has ended (-9); started again")
+        until(lambda: gateway.says("the signer has ended (-9); started again"), gateway.log)
         assert ended(gateway) == 0
 
 

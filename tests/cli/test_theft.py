@@ -62,7 +62,7 @@ async def test_connections_and_sessions_end_with_the_report(
             for host in (_HOST, "renewal.localhost"):
                 answers = {_page(gateway, host, pem) for _ in range(3 * workers)}
                 assert answers == {(403, True)}, host
-            assert gateway.says(f"certificate {user['serial']} is held: ")
+            until(lambda: gateway.says(f"certificate {user['serial']} is held: "), gateway.log)
             await applications.reject(ra, number, actor="desk", note="found")
             assert gateway.get(_HOST, "/login", pem)[0] == 200
 
