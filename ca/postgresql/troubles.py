@@ -10,9 +10,9 @@ from ca.storage import StorageError, StorageTrouble, UniqueViolation
 
 # Classes of SQLSTATE -> what is wrong with the server, and what to do. Any other is a fault of ours.
 _TROUBLE = {
-    "08": "cannot be reached; see that it runs: pg_isready",
+    "08": "cannot be reached; see database.url, and that it runs: pg_isready -h HOST",
     "28": "does not let us in; see the user and the password in [database]",
-    "3D": "is not there; make it: createdb",
+    "3D": "is not there; see database.url, or make it: createdb NAME",
     "53": "has no room left (disk, memory or connections); see its log",
     "57": "was stopped, or gave the statement up; see its log",
     "58": "has trouble with its disk; see its log",
@@ -24,6 +24,7 @@ _TROUBLE = {
 }
 UNREACHED = _TROUBLE["08"]
 _UNTRUSTED = "has a server whose certificate is not believed; see database.ca, and whose name is in it"
+_PLAIN = "has a server that speaks no TLS; set ssl = on there, or write database.sslmode = 'disable'"
 _REPLICAS = _TROUBLE["25006"]
 # What the driver raises; a time that is up is among the last.
 FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -41,6 +42,8 @@ def ours(error: BaseException) -> StorageError:
     trouble = _TROUBLE.get(code) or _TROUBLE.get(code[:2])
     if isinstance(error, ssl.SSLCertVerificationError):
         trouble = _UNTRUSTED
+    elif isinstance(error, ConnectionError) and "SSL upgrade" in str(error):  # the driver's own words
+        trouble = _PLAIN
     elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         trouble = _REPLICAS
     if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ca import apart, emergency
 from ca.files import name_of
-from ca.signerlink import RemoteSigner, signer_status
+from ca.signerlink import SOCKET, RemoteSigner, signer_status
 from gateway.running import rundir
 from gateway.serving.deployment import Deployment, turns_of
 from gateway.web.examined import Finding
@@ -24,7 +24,7 @@ def found(deployment: Deployment) -> list[Finding]:
                 return [_stopped(stop.reason)]
         if rundir.serves(deployment.data) is None:
             return [Finding("signer", "ok", "serve starts it")]
-        if deployment.is_demo:
+        if deployment.is_demo and not (deployment.data / rundir.RUN / SOCKET).exists():
             return [Finding("signer", "ok", "none: whoever serves a demo signs by itself")]
     elif left := [path.name for path in (deployment.data / "ca").glob("*.key")]:
         words = f"{', '.join(left)} is where whoever serves can read it"

@@ -324,14 +324,25 @@ def test_a_time_that_is_up_has_a_word():
 
 def test_who_cannot_be_reached_or_is_not_there_is_named(cluster, tmp_path):
     """With what to type; an address with a password is none, and is not repeated."""
-    with pytest.raises(ConfigError, match="is not there; make it: createdb"):
+    with pytest.raises(ConfigError, match=r"is not there; see database\.url, or make it: createdb NAME"):
         Database(cluster.url("nowhere"), tmp_path)
-    with pytest.raises(ConfigError, match="cannot be reached"):
-        Database(f"postgresql://me@/x?host={tmp_path}", tmp_path)
+    for url in (f"postgresql://me@/x?host={tmp_path}", "postgresql://me@db.invalid/x"):
+        with pytest.raises(
+            ConfigError, match=r"cannot be reached; see database\.url, .*: pg_isready -h HOST"
+        ):
+            Database(url, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         silent = Server((deaf.getsockname()[:2],), "me", "x", tls=False, connect=0.1)
         with pytest.raises(ConfigError, match=r"cannot be reached; .* \(TimeoutError\)"):
             Database(silent, tmp_path)
+
+
+def test_who_speaks_no_tls_is_named(tmp_path):
+    """It was reached: what to type is about TLS. "N" is PostgreSQL's answer to SSLRequest."""
+    with socket.create_server(("127.0.0.1", 0)) as plain, ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: plain.accept()[0].sendall(b"N"))
+        with pytest.raises(ConfigError, match=r"speaks no TLS; .* database\.sslmode = 'disable'"):
+            Database(Server((plain.getsockname()[:2],), "me", "x"), tmp_path)
 
 
 async def test_a_server_that_dies_is_trouble_until_it_is_back(tmp_path):

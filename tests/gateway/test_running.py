@@ -361,6 +361,10 @@ def test_one_has_it_for_himself(tmp_path: Path) -> None:
         rundir.hold(tmp_path, "wait")
     assert f"has {tmp_path} for itself" in str(rundir.used_by(tmp_path))
     assert rundir.serves(tmp_path) is None
+    with pytest.raises(
+        ConfigError, match=f"has {tmp_path} for itself, and takes over nothing .* stop it first$"
+    ):
+        rundir.serving_pid(directory)
     with pytest.raises(ConfigError, match=f"has {tmp_path} for itself"):
         rundir.claim(directory)
     lock.close()
