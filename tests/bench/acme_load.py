@@ -165,11 +165,14 @@ async def _until(client: Client, url: str, wanted: str) -> dict[str, Any]:
 
 def prepare_csrs(name: str, count: int) -> list[str]:
     """CSRs for one name, each with a key of its own."""
+    return [csr_of(ec.generate_private_key(ec.SECP256R1()), name) for _ in range(count)]
+
+
+def csr_of(key: ec.EllipticCurvePrivateKey, name: str) -> str:
     san = x509.SubjectAlternativeName([x509.DNSName(name)])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateSigningRequestBuilder(subject).add_extension(san, critical=False)
-    keys = (ec.generate_private_key(ec.SECP256R1()) for _ in range(count))
-    return [b64(builder.sign(one, hashes.SHA256()).public_bytes(serialization.Encoding.DER)) for one in keys]
+    return b64(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
 
 
 async def clients_of(target: Target, count: int) -> list[Client]:

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from email import message_from_bytes, policy
@@ -44,7 +44,7 @@ from tests.ports import free_port
 
 SQLITE, ONE, TWO = "SQLite, one node", "PostgreSQL, one node", "PostgreSQL, two nodes"
 _PASSPHRASE = "bench bench bench"
-_AT_ONCE, _HOST = 8, "service.localhost"
+_AT_ONCE, SERVICE = 8, "service.localhost"
 _FILE_PASSWORD, _LOGIN, _LOGINS = "bench1", "Tegata2026", 20
 _FREELY = Rates(100_000.0, 100_000.0, 100_000.0, 100_000.0)
 
@@ -87,7 +87,7 @@ def main() -> None:
 # -- what is served --------------------------------------------------------------------------------------
 
 
-def _typed(data: Path, *words: str) -> Any:
+def typed(data: Path, *words: str) -> Any:
     command = [SEKISHO, *words, "--data", data, "--json"]
     ran = subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True)
     return json.loads(ran.stdout)
@@ -97,28 +97,28 @@ def _environment() -> dict[str, str]:
     return os.environ | {"SEKISHO_PASSPHRASE": _PASSPHRASE}
 
 
-def _made(place: Path, people: int, stack: ExitStack) -> tuple[Path, int]:
+def directory(place: Path, people: int, stack: ExitStack) -> tuple[Path, int]:
     """A directory with its people, and the credentials of programs beside it; where the upstream is."""
     write_pki(place)
     behind = stack.enter_context(peers.upstream(place))
     first = place / SQLITE.partition(",")[0]
-    _typed(first, "init", "--port", "443")
+    typed(first, "init", "--port", "443")
     rows = [f"P{n:07d},利用者{n},p{n}@example.jp,12345678" for n in range(people)]
     (place / "people.csv").write_text("user_id,name,mail,policy_number\n" + "\n".join(rows) + "\n", "utf-8")
-    _typed(first, "org", "add", "12345678", "霞が関商事")
+    typed(first, "org", "add", "12345678", "霞が関商事")
     credentials = list[Any]()
     for number in range(_AT_ONCE):
         # Each client is a user's own: orders of one user wait for each other.
         user = f"K{number:08}"
-        _typed(first, "user", "add", "12345678", user, f"{user}@example.jp", "--user-id", user)
-        made = _typed(first, "eab", "create", user, "--quota", "100000")
+        typed(first, "user", "add", "12345678", user, f"{user}@example.jp", "--user-id", user)
+        made = typed(first, "eab", "create", user, "--quota", "100000")
         credentials += made["credentials"]
     (place / "credentials.json").write_text(json.dumps(credentials))
-    _typed(first, "user", "import", str(place / "people.csv"))
+    typed(first, "user", "import", str(place / "people.csv"))
     return first, behind
 
 
-def _database(cluster: databases.Cluster, name: str, template: str = "template1") -> str:
+def database(cluster: databases.Cluster, name: str, template: str = "template1") -> str:
     """Its address."""
     made = [databases.PROGRAMS[-1] / "createdb", "-h", cluster.folder, "--template", template, name]
     environment = os.environ | {"PGUSER": "postgres"}
@@ -130,16 +130,16 @@ def _served(
     place: Path, cluster: databases.Cluster, people: int, certificates: int, stack: ExitStack
 ) -> dict[str, list[Node]]:
     """The nodes of each of the three."""
-    first, behind = _made(place, people, stack)
+    first, behind = directory(place, people, stack)
     found = dict[str, list[Path]]()
     source, template = first, "template1"
     for title in (ONE, TWO):
         data, name = place / title.replace(", ", "-").replace(" ", "-"), f"n{len(found)}"
         shutil.copytree(source, data)
-        url = _database(cluster, name, template)
+        url = database(cluster, name, template)
         if source == first:
-            _typed(data, "db", "copy", "--to", url)
-        _set(data, url, behind)
+            typed(data, "db", "copy", "--to", url)
+        set_up(data, url, behind)
         if source == first and certificates:
             large.fill(data, certificates)
         source, template = data, name
@@ -147,16 +147,16 @@ def _served(
     if certificates:
         large.fill(first, certificates)
     second = place / "second"
-    _typed(second, "node", "join", "--from", str(found[TWO][0]))
+    typed(second, "node", "join", "--from", str(found[TWO][0]))
     found[TWO].append(second)
-    _set(first, "", behind)
+    set_up(first, "", behind)
     return {
-        title: [stack.enter_context(_node(data)) for data in every]
+        title: [stack.enter_context(served(data)) for data in every]
         for title, every in ({SQLITE: [first]} | found).items()
     }
 
 
-def _set(data: Path, url: str, behind: int) -> None:
+def set_up(data: Path, url: str, behind: int) -> None:
     config = read_config(data)
     config = replace(
         config,
@@ -170,7 +170,7 @@ def _set(data: Path, url: str, behind: int) -> None:
 
 
 @contextmanager
-def _node(data: Path) -> Iterator[Node]:
+def served(data: Path) -> Iterator[Node]:
     port, log = free_port(), data.with_suffix(".log")
     config = read_config(data)
     ports = replace(
@@ -189,9 +189,9 @@ def _at_rest(every: list[Node]) -> None:
     """Returns once they have done what was due, or after five minutes: less than a twentieth of a core."""
     end = time.monotonic() + 300
     while time.monotonic() < end:
-        before = _spent(every)
+        before = spent(every)
         time.sleep(5)
-        if _spent(every) - before < 0.25 * len(every):
+        if spent(every) - before < 0.25 * len(every):
             return
 
 
@@ -209,7 +209,7 @@ async def _measured(
     clients, asked = {}, {}
     for title, every in nodes.items():
         dealt = enumerate(credentials)
-        clients[title] = [await _client(every[at % len(every)], each) for at, each in dealt]
+        clients[title] = [await client(every[at % len(every)], each) for at, each in dealt]
         asked[title] = await _people(place, title, every, options.people, found)
     for _ in range(options.rounds):
         for title, every in nodes.items():
@@ -219,26 +219,27 @@ async def _measured(
             found.add(title, {"request behind the login, us CPU": spent_by(one, options.requests)})
 
 
-async def _client(node: Node, credential: Mapping[str, Any]) -> Client:
-    key = urlsafe_b64decode(credential["hmac_key"] + "==")
+async def client(node: Node, credential: Mapping[str, Any], **given: Any) -> Client:
+    """A program at a node, with its account; ``given``: the key of one that it has."""
+    secret = urlsafe_b64decode(credential["hmac_key"] + "==")
     name = credential["identifiers"][0]["value"]
-    directory = f"https://pickup.localhost:{node.port}/acme/directory"
-    client = Client(Target(directory, str(node.ca), node.pid, name, ()))
-    await client.connect()
-    await client.register((credential["kid"], key))
-    return client
+    url = f"https://pickup.localhost:{node.port}/acme/directory"
+    made = Client(Target(url, str(node.ca), node.pid, name, ()), **given)
+    await made.connect()
+    await made.register((credential["kid"], secret))
+    return made
 
 
 async def _orders(clients: list[Client], every: list[Node], server: int, count: int) -> Mapping[str, float]:
     csrs = {each.target.name: prepare_csrs(each.target.name, count // len(clients)) for each in clients}
-    before = _spent(every), cpu(server)
+    before = spent(every), cpu(server)
     begun = time.monotonic()
     await asyncio.gather(*(run_load([each], csrs[each.target.name], {}) for each in clients))
     seconds = time.monotonic() - begun
-    spent = _spent(every) - before[0]
+    used = spent(every) - before[0]
     return {
         "orders a second": count / seconds,
-        "an order, node's ms CPU": spent / count * 1_000,
+        "an order, node's ms CPU": used / count * 1_000,
         "an order, server's ms CPU": (cpu(server) - before[1]) / count * 1_000,
     }
 
@@ -248,10 +249,10 @@ async def _people(place: Path, title: str, every: list[Node], count: int, found:
     node, outboxes = every[0], [each.data / "outbox" for each in every]
     context = ssl.create_default_context(cafile=str(node.ca))
     letters = [_read(file) for file in await _letters(outboxes, "pickup", count)]
-    before, files = _spent(every), []
+    before, files = spent(every), []
     for letter in letters:
         files.append(await _picked_up(context, f"https://pickup.localhost:{node.port}", letter))
-    found.add(title, {"a pick-up, node's ms CPU": (_spent(every) - before) / count * 1_000})
+    found.add(title, {"a pick-up, node's ms CPU": (spent(every) - before) / count * 1_000})
     user = letters[0]["ユーザーID"]
     told = [_read(file) for file in await _letters(outboxes, "user_id", count)]
     password = next(each["パスワード"] for each in told if each["ユーザーID"] == user)
@@ -261,16 +262,16 @@ async def _people(place: Path, title: str, every: list[Node], count: int, found:
     cookie = posted(node.port, node.ca, pem, "/login", {"user_id": user, "password": password})
     chosen = {"current": password, "new": _LOGIN, "confirmation": _LOGIN}
     cookie = posted(node.port, node.ca, pem, "/portal/password", chosen, cookie) or cookie
-    before = _spent(every)
+    before = spent(every)
     for _ in range(_LOGINS):
         cookie = posted(node.port, node.ca, pem, "/login", {"user_id": user, "password": _LOGIN})
-    found.add(title, {"a login, node's ms CPU": (_spent(every) - before) / _LOGINS * 1_000})
-    request = f"GET /app HTTP/1.1\r\nHost: {_HOST}:{node.port}\r\nCookie: {cookie}\r\n\r\n".encode()
-    held = tls(_HOST, node.port, node.ca, pem)
+    found.add(title, {"a login, node's ms CPU": (spent(every) - before) / _LOGINS * 1_000})
+    request = f"GET /app HTTP/1.1\r\nHost: {SERVICE}:{node.port}\r\nCookie: {cookie}\r\n\r\n".encode()
+    held = tls(SERVICE, node.port, node.ca, pem)
     held.sendall(request)
     answer = held.recv(4_096)
     assert answer.startswith(b"HTTP/1.1 200"), answer
-    return Asked(node.pid, tls(_HOST, node.port, node.ca, pem), request)
+    return Asked(node.pid, tls(SERVICE, node.port, node.ca, pem), request)
 
 
 async def _letters(outboxes: list[Path], kind: str, count: int) -> list[Path]:
@@ -301,7 +302,7 @@ async def _picked_up(context: ssl.SSLContext, origin: str, letter: Mapping[str, 
             return await answer.read()
 
 
-def _spent(every: list[Node]) -> float:
+def spent(every: Sequence[Node]) -> float:
     return sum(cpu(each.pid) for each in every)
 
 

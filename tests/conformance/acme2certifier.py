@@ -78,7 +78,7 @@ def run_suite(folder: Path, options: list[str]) -> int:
         wait_for(DIRECTORY, folder / "ca.pem", process)
         files = ["--ca-file", str(folder / "ca.pem"), "--credentials", str(folder / "credentials.json")]
         where = ["--directory", DIRECTORY, *files, "--contact", "mailto:ops@client.example"]
-        return main([*where, "--http-01-port", "80", "--dns-01-port", "53", "--timeout", "60", *options])
+        return main([*where, "--http-01-port", "80", "--dns-01-port", "53", "--timeout", "20", *options])
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def run_suite(folder: Path, options: list[str]) -> int:
     ):
         wait_for(DIRECTORY, folder / "ca.pem", process)
         files = ["--ca-file", str(folder / "ca.pem"), "--credentials", str(folder / "credentials.json")]
-        return main(["--directory", DIRECTORY, *files, "--http-01-port", "80", "--timeout", "60", *options])
+        return main(["--directory", DIRECTORY, *files, "--http-01-port", "80", "--timeout", "20", *options])
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Pebble:
     def options(self) -> list[str]:
         """The suite's options that point at this server."""
         files = ["--ca-file", str(self.ca_file), "--credentials", str(self.credentials)]
-        return ["--directory", self.directory, *files, "--timeout", "30", *self.validations]
+        return ["--directory", self.directory, *files, "--timeout", "10", *self.validations]
 
 
 @contextmanager

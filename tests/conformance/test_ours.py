@@ -74,9 +74,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 def _run(demo: Demo, credentials: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
     report = credentials.with_name("report.json")
     where = ["--directory", demo.directory, "--ca-file", str(demo.ca_file), *demo.operated, "--level", "ours"]
-    # As long as a busy machine may take for the largest keys.
-    files = ["--credentials", str(credentials), "--json", str(report)]
-    status = main([*where, *files, "--timeout", "120", *options])
+    status = main([*where, "--credentials", str(credentials), "--json", str(report), *options])
     return status, json.loads(report.read_text())["results"]
 
 
