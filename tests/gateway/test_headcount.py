@@ -36,7 +36,7 @@ def test_a_crowd_does_not_count_for_others() -> None:
         here.enter(b"crowd %d" % guest)
     others = [here.enter(b"other %d" % guest) for guest in range(1_000)]
     assert sum(others) < 1_200
-    assert max(others) < 5
+    assert max(others) < 6  # where cells are drawn, one in seven thousand runs meets a five
 
 
 def test_workers_count_together() -> None:
