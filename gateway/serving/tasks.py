@@ -52,8 +52,11 @@ _TICK, _DELIVERY, _REVOCATION = 30.0, 1.0, 0.5
 _ANSWERS = 0.5
 # Between two looks whether a revocation list is due: what changes meanwhile goes into one.
 _LISTS = 1.0
-# Between two reports of a worker, and between two tries to take over from the one that leads.
+# Between two reports of a worker.
 _REPORT = 1.0
+# Between two tries to take over from the one that leads, whose is the internal port: a balancer that finds it
+# closed twice cuts what the others are answering (docs/operations/nodes.md).
+_LEAD = 0.2
 # The same while all of them end, one after the other.
 _ENDING = 0.05
 # Between two looks whether an issuing CA is over: years pass until one is.
@@ -103,7 +106,7 @@ def last_change(db: Transaction) -> int:
 async def lead(now: Serving) -> None:
     """Looks after time, mail and the internal port, in one process only: the one that has the lock.
 
-    When it dies the kernel lets go of the lock, and another process takes it within a second. Once it is
+    When it dies the kernel lets go of the lock, and another process takes it soon after. Once it is
     ending the port is all that is left to it, until it is cancelled: a balancer that hears nothing there cuts
     the connections on which something is still being answered.
     """
@@ -207,7 +210,7 @@ async def _lead_of(now: Serving) -> rundir.Lock | None:
             await asyncio.sleep(_ENDING)
         else:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_REPORT):
+                async with asyncio.timeout(_LEAD):
                     await now.ending.wait()
     return None
 

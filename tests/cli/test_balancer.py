@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.demo.parts import balanced
+from gateway.serving import tasks
 from tests.cli.conftest import Shell
 from tests.cli.processes import get, get_plain, until
 from tests.cli.test_serving import Gateway, ready
+from tests.mutants.faults import ROOT
 from tests.ports import free_port
 from tests.started import started
 
@@ -45,6 +49,15 @@ def _events(gateway: Gateway) -> dict[str, str]:
     lines = get_plain(gateway.internal, "/metrics")[1].splitlines()
     found = [line.partition('event="')[2] for line in lines if line.startswith("sekisho_events_total")]
     return {line.partition('"')[0]: line.rpartition(" ")[2] for line in found}
+
+
+def test_a_worker_that_dies_takes_no_others_connections_along() -> None:
+    """Another one has opened the internal port before a balancer, as the demo and the document have it, has
+    looked there in vain as often as has it cut what the node is answering."""
+    for text in (balanced("", "", []), (ROOT / "docs/operations/nodes.md").read_text()):
+        looks = re.search(r"inter (\d+)ms fall (\d)", text)
+        assert looks is not None
+        assert int(looks[1]) / 1_000 * (int(looks[2]) - 1) > tasks._LEAD
 
 
 @pytest.mark.parametrize("words", [_HEADER, b"", b"\x16\x03\x01"])

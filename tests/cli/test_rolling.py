@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from tests.chaos.schedule import Fair
 from tests.chaos.visitors import Work, programs
 from tests.chaos.world import Node, World
 from tests.cli.conftest import Shell
-from tests.cli.processes import SEKISHO
+from tests.cli.processes import SEKISHO, get_plain
 from tests.datadirs import PASSPHRASE
 from tests.mutants.faults import ROOT
 from tests.ports import free_port
@@ -295,6 +296,12 @@ def _until(found: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def _is_there(node: Node) -> bool:
+    with suppress(OSError, HTTPException):
+        return get_plain(node.behind.internal, "/healthz")[0] == 200
+    return False
+
+
 async def _started(world: World, name: str) -> None:
     """As an operator does who looks whether it is well before the next one's turn."""
     world.nodes[name].part.start()
@@ -370,6 +377,8 @@ async def test_a_version_that_changes_the_tables(
             log = world.nodes["node-2"].part.log
             await asyncio.to_thread(_until, lambda: "has been used by a newer sekisho" in log.read_text())
             assert rundir.lives(others[0]["pid"])
+            # The port at which the balancer looks may have been the dead one's.
+            await asyncio.to_thread(_until, lambda: _is_there(world.nodes["node-2"]))
             await _stopped(world, "node-2", seen, behind, pem)
             part = world.nodes["node-2"].part
             part.start()
