@@ -3,13 +3,15 @@ time: a registrar proposes, an approver decides with the passkey, nobody what on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
+from ca.storage import Transaction
+from enroll import store
 from enroll.identifiers import number_in
 from enroll.operators import applied, asking, registers, viewing
 from enroll.operators.applied import PAGE, Seen, Wanted
@@ -32,6 +34,8 @@ from gateway.web.dates import day
 from gateway.web.pages import GATE, form, see_other, tell, told
 from gateway.web.words import REFUSALS, Text
 
+#: An application, and whom it is about.
+Named = tuple[Application, Text]
 APPROVE, REJECT = "application.approve", "application.reject"
 LIST, OUTCOME = "/applications", "/applications/bulk"
 #: Field of the address -> what may stand there; the first is what holds without it.
@@ -152,8 +156,11 @@ async def decide_many(request: web.Request, visitor: Visitor) -> web.StreamRespo
         return _back(request, fields, error)
     alone = visitor.actor.decides(Act.APPLICATIONS)
     if alone:
-        waiting = await confirmed(request, visitor, fields, _what(decision, numbers))
+        found = await ra.database.read(lambda db: _named(db, numbers))
+        what, comes = _what(decision, numbers, found), _comes(decision, found, fields)
+        waiting = await confirmed(request, visitor, fields, what, comes)
         if waiting is not None:
+            await registers.note_applications(ra, visitor.actor, [each for each, _ in found])
             return waiting
     outcome = []
     for number in numbers:
@@ -193,7 +200,9 @@ async def _decide(request: web.Request, visitor: Visitor, decision: str) -> web.
         raise Refusal("conflict", field="application", detail=f"application {number} is decided already")
     await _check_step(request, visitor, decision, number, step)
     if step == "do":
-        waiting = await confirmed(request, visitor, fields, _what(decision, [number], _about(seen)))
+        named = [(seen.application, _about(seen))]
+        what, comes = _what(decision, [number], named), _comes(decision, named, fields)
+        waiting = await confirmed(request, visitor, fields, what, comes)
         if waiting is not None:
             return waiting
     try:
@@ -373,15 +382,59 @@ def _lines(seen: Seen, names: Names, now: int) -> tuple[list[Line], list[Line]]:
     return [replace(different[0], now=_certificates(seen, now)), *different[1:]], same
 
 
-def _what(decision: str, numbers: list[int], about: Text = ("", "")) -> Text:
+def _named(db: Transaction, numbers: Sequence[int]) -> list[Named]:
+    """Those of some numbers that there are, with whom each is about."""
+    found = [each for number in numbers if (each := store.application(db, number)) is not None]
+    users = {each.user_id: store.user(db, each.user_id) for each in found if each.user_id}
+    names = {user_id: user.name for user_id, user in users.items() if user is not None}
+    return [(each, about(each, names.get(each.user_id, ""))) for each in found]
+
+
+def _what(decision: str, numbers: Sequence[int], found: Sequence[Named]) -> Text:
     """What the passkey is asked for."""
-    listed = "、".join(map(str, numbers)), ", ".join(map(str, numbers))
-    ja = f"{'承認' if decision == APPROVE else '却下'}：申請 {len(numbers)}件（{listed[0]}）{about[0]}"
-    verb = "Approve" if decision == APPROVE else "Reject"
-    return (
-        f"{ja}。取り消せません",
-        f"{verb} {len(numbers)} of the applications ({listed[1]}) {about[1]}, for good",
-    )
+    whom = {each.id: words for each, words in found}
+    listed = [(number, *whom.get(number, ("", ""))) for number in numbers]
+    japanese = "、".join(f"{number} {ja}".strip() for number, ja, _ in listed)
+    english = ", ".join(f"{number} {en}".strip() for number, _, en in listed)
+    verb = ("承認", "Approve") if decision == APPROVE else ("却下", "Reject")
+    count = len(numbers)
+    return (f"{verb[0]}：申請 {count}件（{japanese}）", f"{verb[1]} {count} of the applications: {english}")
+
+
+def _comes(decision: str, found: Sequence[Named], fields: Mapping[str, str]) -> Text:
+    """What comes of a decision about all of these."""
+    parts = list[Text]()
+    if decision == REJECT:
+        parts.append(_TOLD)
+        parts += [_GOES_ON] if any(each.reason in AT_ONCE for each, _ in found) else []
+    else:
+        parts += [_RECORDED] if any(each.kind == "addition" for each, _ in found) else []
+        reissued = [each for each, _ in found if each.kind == "reissue"]
+        for end in dict.fromkeys(fields.get("revoke_old") or each.revoke_old for each in reissued):
+            ja, en = ENDS[end]
+            parts.append(
+                (
+                    f"再発行のご案内が送られます。現在の証明書：{ja}。",
+                    f"Emails about the new certificate are sent. The present ones: {en}.",
+                )
+            )
+    parts.append(_FOR_GOOD)
+    return "".join(ja for ja, _ in parts), " ".join(en for _, en in parts)
+
+
+_TOLD: Text = (
+    "オンラインで申請した人には、却下とその理由が表示されます。",
+    "Whoever applied online is shown that it was rejected, and why.",
+)
+_GOES_ON: Text = (
+    "紛失・盗難の届けで利用停止になった証明書は、再び使用できるようになります。",
+    "Certificates that the report of a loss or theft had suspended are good again.",
+)
+_RECORDED: Text = (
+    "利用者として登録され、ユーザーIDと証明書取得のご案内が送られます。",
+    "The user is recorded, and is sent the user ID and the way to the certificate.",
+)
+_FOR_GOOD: Text = ("取り消せません。", "It cannot be undone.")
 
 
 def _outcome(code: str) -> tuple[Text, str]:

@@ -145,7 +145,7 @@ async def revoke(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     if found.record.status not in ("issued", "held"):
         return _again(request, serial, fields, "again")
     if step == "do":
-        waiting = await confirmed(request, visitor, fields, _what(found, fields["reason"]))
+        waiting = await confirmed(request, visitor, fields, _what(found, fields["reason"]), _REVOKED)
         if waiting is not None:
             return waiting
     return await _asked(request, visitor, REVOKE, payload, "revoked", why)
@@ -203,12 +203,17 @@ def _what(found: Shown, reason: str) -> Text:
     """What the passkey is asked for."""
     record, name = found.record, "" if found.user is None else found.user.name
     serial = record.serial.upper()
-    ja = f"証明書1件を失効：{record.subject_cn} {name}（シリアル番号 {serial}）。理由：{OFFERED[reason][0]}。"
-    en = f"Revoke 1 certificate: {record.subject_cn} {name} (serial number {serial}), {reason}."
     return (
-        f"{ja}使用中の接続は2秒以内に切れます。取り消せません。",
-        f"{en} Open connections end within two seconds. It cannot be undone.",
+        f"証明書1件を失効：{record.subject_cn} {name}（シリアル番号 {serial}）。理由：{OFFERED[reason][0]}",
+        f"Revoke 1 certificate: {record.subject_cn} {name} (serial number {serial}), {reason}",
     )
+
+
+_REVOKED: Text = (
+    "使用中の接続は2秒以内に切れ、この証明書ではログインも更新もできなくなります。取り消せません。",
+    "Open connections end within two seconds, and it neither logs anybody in nor is renewed. It cannot be "
+    "undone.",
+)
 
 
 def chain_of(issuer: Issuer) -> list[Reading]:

@@ -9,6 +9,7 @@ from aiohttp import web
 from ca.storage import Transaction
 from enroll.jst import day_of
 from enroll.operators import emergency, viewing
+from enroll.operators import store as operators
 from enroll.operators.roles import LABELS
 from enroll.operators.store import Glass
 from enroll.refusals import Refusal, check_line
@@ -66,11 +67,15 @@ async def review(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         check_line("note", note, needed=True)
     except Refusal:
         return _back(number, "note", note, request)
+    found = await ra.database.read(lambda db: operators.glass(db, number))
+    if found is None:
+        raise Refusal("not_found", field="break_glass")
+    ja, en = LABELS[found.role]
     what = (
-        f"非常時の権限{number}を点検済みにする：{note}。この権限は直ちに終わります。取り消せません",
-        f"Emergency {number} was looked at: {note}. Its role ends at once, for good",
+        f"{found.account}の非常時の権限{number}（{ja}）を点検済みにする：{note}",
+        f"Emergency {number} of {found.account} ({en}) was looked at: {note}",
     )
-    if (asked := await confirmed(request, visitor, fields, what)) is not None:
+    if (asked := await confirmed(request, visitor, fields, what, _REVIEWED)) is not None:
         return asked
     try:
         await emergency.review(ra, visitor.actor, number, note)
@@ -79,6 +84,13 @@ async def review(request: web.Request, visitor: Visitor) -> web.StreamResponse:
             raise
         return _back(number, "conflict", note, request)
     return see_other(f"{LIST}?done=1")
+
+
+_REVIEWED: Text = (
+    "この権限は、まだ有効であれば直ちに終わり、点検待ちの表示が消えます。点検した人と内容は監査記録に残ります。取り消せません。",
+    "The role ends at once if it is still in force, and nobody is asked to look at it any more. The record "
+    "has who did, and what was found. It cannot be undone.",
+)
 
 
 def _back(number: int, wrong: str, note: str, request: web.Request) -> web.StreamResponse:

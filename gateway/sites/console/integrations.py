@@ -340,13 +340,36 @@ async def secret(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         raise Refusal("not_found", field="proposal")
     ja, en = PROPOSALS[found.kind]
     what = (f"署名鍵の表示（1回だけ）：{ja} {found.subject}", f"Show the secret, once: {en}, {found.subject}")
-    waiting = await confirmed(request, visitor, fields, what)
+    waiting = await confirmed(request, visitor, fields, what, _comes(found))
     if waiting is not None:
         return waiting
     made = await asking.ask(ra, visitor.actor, found.kind, found.payload)
     if isinstance(made, Proposed):  # somebody was faster, and it was asked for anew
         return see_other(f"/proposals/{made.number}?done=proposed")
     return _told(request, visitor, made)
+
+
+def _comes(found: Proposal) -> Text:
+    """What the secret's telling brings about: what was approved is done with it."""
+    if found.kind == "webhook.add":
+        ja, en = (
+            "このWebhookが登録され、以後のイベントの送信が始まります",
+            "It is recorded, and told of what happens from now on",
+        )
+    elif found.payload["at_once"]:
+        ja, en = (
+            "署名鍵が替わり、以前の鍵では直ちに署名されなくなります",
+            "The secret before signs nothing any more",
+        )
+    else:
+        ja, en = (
+            "署名鍵が替わります。以前の鍵でも1日は署名されます",
+            "The secret before signs as well for a day",
+        )
+    return (
+        f"{ja}。署名鍵は、次の画面に1回だけ表示されます。取り消せません。",
+        f"{en}. The secret is on the next page, and never again. It cannot be undone.",
+    )
 
 
 def _told(request: web.Request, visitor: Visitor, made: Done) -> web.StreamResponse:

@@ -16,6 +16,7 @@ from gateway.sites.console.visitors import Visitor, confirmed
 from gateway.web import challenges, sessions
 from gateway.web.browsers import browser_of
 from gateway.web.pages import GATE, form, see_other, tell, told
+from gateway.web.words import Text
 
 ME = "/me"
 _FOR_ANOTHER = "another passkey"
@@ -56,7 +57,9 @@ async def end_session(request: web.Request, visitor: Visitor) -> web.StreamRespo
 async def another(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """A further passkey: the present one first, then the page on which the browser makes it."""
     ra, fields = request.app[GATE].ra, await form(request)
-    asking = await confirmed(request, visitor, fields, ("パスキーの追加", "Adding a passkey"))
+    display = visitor.operator.display
+    what = (f"パスキーの追加：{display}さん", f"Another passkey of {display}")
+    asking = await confirmed(request, visitor, fields, what, _ADDED)
     if asking is not None:
         return asking
     known = await ra.database.read(lambda db: operators.passkeys(db, visitor.operator.number))
@@ -90,16 +93,30 @@ async def add(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 
 async def end_passkey(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Removes one of the own passkeys, and never the last."""
-    fields = await form(request)
-    asking = await confirmed(request, visitor, fields, ("パスキーの削除", "Removing a passkey"))
+    ra, fields, number = request.app[GATE].ra, await form(request), visitor.operator.number
+    chosen = fields.get("passkey", "")
+    known = await ra.database.read(lambda db: operators.passkeys(db, number))
+    label = next((each.label for each in known if each.credential_id == chosen), chosen[:16])
+    what = (f"パスキーの削除：{label}", f"Remove the passkey {label}")
+    asking = await confirmed(request, visitor, fields, what, _ENDED)
     if asking is not None:
         return asking
     try:
-        await credentials.end_passkey(
-            request.app[GATE].ra, visitor.operator.number, fields.get("passkey", "")
-        )
+        await credentials.end_passkey(ra, number, chosen)
     except Refusal as refusal:
         if refusal.code != "conflict":
             raise
         return tell(request, ME, {"error": "last"})
     return see_other(f"{ME}?done=ended")
+
+
+_ADDED: Text = (
+    "続けて、このブラウザで新しいパスキーを作成します。そのパスキーでも、あなたとしてログインと決定ができるようになります。"
+    "不要になったら「自分の設定」で削除できます。",
+    "Next this browser makes a passkey, by which you log in and decide as well. It can be removed under “My "
+    "account”.",
+)
+_ENDED: Text = (
+    "このパスキーで始めたログインは直ちに終わり、以後このパスキーは使用できません。取り消せません。",
+    "Logins by it end at once, and it opens nothing any more. It cannot be undone.",
+)

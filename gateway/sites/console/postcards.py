@@ -142,8 +142,9 @@ async def reprint(request: web.Request, visitor: Visitor) -> web.StreamResponse:
 async def printed(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     """Its cards have left: once, and for good."""
     number = _number(request)
-    what = (f"印刷済みにする：はがきのバッチ{number}", f"Printed: batch {number} of postcards")
-    asked = await confirmed(request, visitor, await form(request), what)
+    ja, en = await _called(request, visitor)
+    what = (f"印刷済みにする：{ja}", f"Printed: {en}")
+    asked = await confirmed(request, visitor, await form(request), what, _PRINTED)
     if asked is not None:
         return asked
     return await _done(request, number, batches.printed(_ra(request), visitor.actor, number), "batch_printed")
@@ -169,8 +170,9 @@ async def _done(request: web.Request, number: int, work: Any, done: str) -> web.
 
 async def _pdf(request: web.Request, visitor: Visitor, reason: str) -> web.StreamResponse:
     number, ra = _number(request), _ra(request)
-    what = (f"PDFを受け取る：はがきのバッチ{number}", f"Download the PDF: batch {number} of postcards")
-    asked = await confirmed(request, visitor, await form(request), what)
+    ja, en = await _called(request, visitor)
+    what = (f"PDFを受け取る：{ja}", f"Download the PDF: {en}")
+    asked = await confirmed(request, visitor, await form(request), what, _FETCHED)
     if asked is not None:
         return asked
     try:
@@ -183,6 +185,26 @@ async def _pdf(request: web.Request, visitor: Visitor, reason: str) -> web.Strea
     return web.Response(
         body=content, headers={"Content-Type": "application/pdf", "Content-Disposition": disposition}
     )
+
+
+async def _called(request: web.Request, visitor: Visitor) -> Text:
+    number = _number(request)
+    found = await _ra(request).database.read(lambda db: batches.seen(db, visitor.actor, number))
+    return (
+        f"はがきのバッチ{number}（{found.cards}人）",
+        f"batch {number} of postcards, to {found.cards} people",
+    )
+
+
+_PRINTED: Text = (
+    "はがきは送付済みとして数えられ、PDFとパスワードは消去されます。もう一度印刷することはできません。取り消せません。",
+    "Its cards count as sent, and the PDF and the passwords are wiped: it is not printed again. It cannot be "
+    "undone.",
+)
+_FETCHED: Text = (
+    "PDFには、この人たちのパスワードが含まれます。受け取ったことは、あなたの名前で監査記録に残ります。",
+    "The PDF has these people's passwords in it. That you have had it stands in the record.",
+)
 
 
 def _back(request: web.Request, error: str, without: str, **more: Any) -> web.Response:

@@ -146,11 +146,11 @@ async def confirmed(
     visitor: Visitor,
     fields: Mapping[str, str],
     what: tuple[str, str],
-    consequence: tuple[str, str] | None = None,
+    consequence: tuple[str, str],
 ) -> web.Response | None:
     """None once the passkey was used for this very form; until then the page that asks for it, and has the
-    form in it. ``what``: what is confirmed, in Japanese and English; ``consequence``: what comes of it, and
-    whether that can be undone."""
+    form in it. ``what``: what is confirmed, and whom it concerns, in Japanese and English; ``consequence``:
+    what comes of it, and whether that can be undone."""
     ra = request.app[GATE].ra
     known = await ra.database.read(lambda db: operators.passkeys(db, visitor.operator.number))
     purpose, mark, error = f"confirm {request.path}", _mark(fields), ""

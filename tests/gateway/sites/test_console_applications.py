@@ -397,6 +397,13 @@ async def test_many_at_a_time(office: Office) -> None:  # noqa: F811
     assert ticked == [f"n{one}"]
     asked = await approver.at.post("/applications/bulk", {**ticks, "act": "approve"})
     assert asked.h1 == "パスキーで確認"
+    # Whom it concerns, and what comes of it.
+    name = state_of(office, one).person["name"]
+    for part in (f"申請 3件（{one} {name}、", "利用者として登録され", "取り消せません。"):
+        assert part in asked.main.text, part
+    rejection = {**ticks, "act": "reject", "rejection": "duplicate"}
+    told = (await approver.at.post("/applications/bulk", rejection)).main.text
+    assert ("却下とその理由が表示されます" in told, "利用者として登録され" in told) == (True, False)
     assert state_of(office, one).state == "submitted"
     done = await approver.confirm(asked)
     assert done.main.table()[1:] == [
