@@ -226,18 +226,19 @@ async def propose(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     reason = fields.get("reason", "").strip()
     if not reason:
         return tell(request, _here(name), {"said": "no_reason"})
+    payload = {"name": name, **more}
+    if await _is_ready(request, visitor, kind, payload):
+        return see_other(LIST)
     try:
-        made = await asking.ask(
-            request.app[GATE].ra, visitor.actor, kind, {"name": name, **more}, reason=reason
-        )
+        made = await asking.ask(request.app[GATE].ra, visitor.actor, kind, payload, reason=reason)
     except Refusal as refusal:
         if refusal.code not in ("invalid_input", "conflict"):
             raise
         return tell(request, _here(name), {"said": "conflict"})
     if isinstance(made, Proposed):
         return see_other(f"/proposals/{made.number}?done=proposed")
-    # Approved before, and asked for once more by who proposed it: its answer is the secret.
-    return _told(request, visitor, made)
+    # Approved in this moment, by somebody else.
+    return await _told(request, visitor, made)
 
 
 async def new(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -263,6 +264,8 @@ async def add(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     typed = {name: fields.get(name, "").strip() for name in ("name", "url", "reason")}
     chosen = _chosen(fields, EVENTS)
     payload = {"name": typed["name"], "url": typed["url"], "events": _shortest(chosen)}
+    if await _is_ready(request, visitor, "webhook.add", payload):
+        return see_other(LIST)
     try:
         made = await asking.ask(ra, visitor.actor, "webhook.add", payload, reason=typed["reason"])
     except Refusal as refusal:
@@ -274,7 +277,7 @@ async def add(request: web.Request, visitor: Visitor) -> web.StreamResponse:
         )
     if isinstance(made, Proposed):
         return see_other(f"/proposals/{made.number}?done=proposed")
-    return _told(request, visitor, made)
+    return await _told(request, visitor, made)
 
 
 async def change(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -346,7 +349,14 @@ async def secret(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     made = await asking.ask(ra, visitor.actor, found.kind, found.payload)
     if isinstance(made, Proposed):  # somebody was faster, and it was asked for anew
         return see_other(f"/proposals/{made.number}?done=proposed")
-    return _told(request, visitor, made)
+    return await _told(request, visitor, made)
+
+
+async def _is_ready(request: web.Request, visitor: Visitor, kind: str, payload: Mapping[str, Any]) -> bool:
+    """Whether that is approved, and its secret waits for the passkey: the list has the button."""
+    ra = request.app[GATE].ra
+    ready = await ra.database.read(lambda db: asking.untold(db, visitor.actor, ra.now()))
+    return any((each.kind, each.payload) == (kind, payload) for each in ready)
 
 
 def _comes(found: Proposal) -> Text:
@@ -372,8 +382,10 @@ def _comes(found: Proposal) -> Text:
     )
 
 
-def _told(request: web.Request, visitor: Visitor, made: Done) -> web.StreamResponse:
-    return _show(request, "integration_secret.html", visitor, made=made.result)
+async def _told(request: web.Request, visitor: Visitor, made: Done) -> web.StreamResponse:
+    name = made.result["name"]
+    found = await request.app[GATE].ra.database.read(lambda db: endpoints.there(db, name))
+    return _show(request, "integration_secret.html", visitor, made=made.result, endpoint=found)
 
 
 def _here(name: str) -> str:

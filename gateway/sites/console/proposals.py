@@ -151,6 +151,12 @@ def _approved(found: Proposal) -> Text:
             "承認すると、ジョブがすぐに始まります。途中で中止できますが、済んだ行は元に戻りません。",
             "Approving begins a job at once. It can be stopped, but not what it has done by then.",
         )
+    if KINDS[found.kind].told_once:
+        return (
+            "承認すると、起案した運用者が期限までに実行でき、秘密の値はその運用者の画面に1回だけ表示されます。取り消せません。",
+            "Once approved, who has proposed it carries it out, and alone reads its secret, once. An "
+            "approval is not taken back.",
+        )
     return ("承認すると直ちに実行され、取り消せません。", "Approving carries it out at once, for good.")
 
 

@@ -59,11 +59,11 @@ def states(ra: RegistrationAuthority) -> dict[int, str]:
     return {each.number: str(each.state) for each in hooks.deliveries(look(ra.database), limit=200)}
 
 
-async def approved(person: Person, page: Page) -> None:
-    """By another one, with the passkey."""
+async def approved(person: Person, page: Page, comes: str = "承認すると直ちに実行され") -> None:
+    """By another one, with the passkey, who is told what comes of it."""
     assert page.path.startswith("/proposals/"), page.html
     asked = await person.at.post(f"{page.path}/approve")
-    assert "承認すると直ちに実行され、取り消せません。" in asked.main.text
+    assert (comes in asked.main.text, "取り消せません。" in asked.main.text) == (True, True)
     done = await person.confirm(asked)
     assert said(done) == "承認しました。"
 
@@ -85,7 +85,10 @@ async def test_a_webhook_is_proposed_decided_and_its_secret_told_once(office: Of
         assert page.main.one("input", id="reason").attributes["value"] == typed["reason"]
     page = await officer.at.post("/integrations/new", typed)
     assert "新しいもの（起案者だけに1回表示）" in page.main.text
-    await approved(other, page)
+    await approved(other, page, "起案した運用者が期限までに実行でき")
+    # Sent once more it is where the passkey is asked for: a session alone reads no secret.
+    again = await officer.at.post("/integrations/new", typed)
+    assert (again.path, "署名鍵を表示する" in again.buttons()) == ("/integrations", True)
     assert hooks.endpoints(look(office.served.ra.database)) == []
     assert "署名鍵を表示する" not in (await other.at.get("/integrations")).buttons()
     number = page.path.rpartition("/")[2]
@@ -93,6 +96,13 @@ async def test_a_webhook_is_proposed_decided_and_its_secret_told_once(office: Of
     assert "署名鍵を表示する" in (await officer.at.get("/integrations")).buttons()
     asked = await officer.at.post("/integrations/secret", {"number": number})
     assert asked.h1 == "パスキーで確認"
+    for part in (
+        "Webhookの登録 billing",
+        "以後のイベントの送信が始まります",
+        "1回だけ表示",
+        "取り消せません",
+    ):
+        assert part in asked.main.text, part
     told = await officer.confirm(asked)
     secret = told.main.one("code").text
     assert secret.startswith("whsec_")
