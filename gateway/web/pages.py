@@ -601,6 +601,7 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "lang": language,
         # As it was asked for: decoded, "/%2Fhost" would be a link to another site.
         "switch_to": f"{request.rel_url.raw_path}?{urlencode([*query, ('lang', other)])}",
+        "addressed": _is_addressed(request),
         "gate": gate,
         "role": request.app[SITE],
         "settings": gate.ra.settings,
@@ -617,6 +618,12 @@ def _values(request: web.Request, language: str) -> dict[str, Any]:
         "desk_opens_at": DESK.opens_at(now),
         "closed_until": gate.closed_until(now),
     }
+
+
+def _is_addressed(request: web.Request) -> bool:
+    """Whether its address opens the page: what answers a form alone is not had in another language."""
+    resource = request.match_info.route.resource
+    return request.method != "POST" or any(each.method == "GET" for each in resource or ())
 
 
 @cache

@@ -906,6 +906,9 @@ async def test_a_confirmation_is_of_one_form(office: Office) -> None:
     """What was confirmed is what is done: the same answer with something else in the form is none."""
     one = await office.admit("officer", Role.CA_OFFICER)
     page = await one.at.post("/me/passkeys/end", {"passkey": "one"})
+    # In another language there is nothing at its address.
+    assert page.dom.all("a", class_="language") == []
+    assert len((await one.at.get("/me")).dom.all("a", class_="language")) == 1
     typed = {"passkey": "another", "answer": one.signed(options_of(page))}
     assert (await one.at.post("/me/passkeys/end", typed)).h1 == "パスキーで確認"
 
