@@ -16,12 +16,13 @@ from ca.clock import SystemClock
 from ca.profiles import Audience
 from ca.storage import Transaction, inserting
 from enroll import store
-from enroll.hooks import endpoints, outbox
+from enroll.hooks import outbox
 from enroll.hooks import store as hooks
 from enroll.hooks.states import Delivery
 from enroll.jobs import running
 from enroll.jobs import store as jobs
 from enroll.jobs.store import Line
+from enroll.mail import store as mails
 from enroll.operators import actors, asking, codes, credentials, emergency
 from enroll.operators import store as operators
 from enroll.operators.actors import By
@@ -250,11 +251,23 @@ async def taken(world: World) -> None:
     await emergency.take(ra, root, Trusted.APPROVER, "夜間の障害、担当者全員不在")
 
 
+async def _approved(world: World, proposer: Operator) -> None:
+    """A system that is to be told of what happens: decided, and its secret not told yet."""
+    ra, events = world.ra, ["request.*", "certificate.*"]
+    told = {"name": "billing", "url": "https://localhost:1/in", "events": events}
+    both = [proposer, await _added(world, "futari", Trusted.CA_OFFICER)]
+    me, other = [
+        await ra.database.read(lambda db, n=each.number: actors.of_operator(db, n, By.CONSOLE))
+        for each in both
+    ]
+    found = await asking.ask(ra, me, "webhook.add", told, reason="支払システムへの連携")
+    assert isinstance(found, asking.Proposed)
+    await asking.approve(ra, other, found.number)
+
+
 async def _told(world: World) -> None:
-    """A system that is told of what happens, with one delivery given up and some that wait."""
+    """It is told, with one delivery given up and some that wait."""
     ra = world.ra
-    told = {"name": "billing", "url": "https://localhost:1/in", "events": ["request.*", "certificate.*"]}
-    await endpoints.add(ra, told, "test", True)
 
     def work(db: Transaction) -> None:
         for number in range(3):
@@ -390,7 +403,6 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await eye.visit(url("/organisations"), "organisations")
         await eye.visit(url("/organisations/new"), "organisation-new")
         await eye.visit(url("/users"), "users")
-        await eye.visit(url("/users?q=誰もいない"), "users-nothing")
         await eye.visit(url("/users/new"), "user-new")
         await on.goto(url(f"/organisations/{POLICY_NUMBER}"))
         await press(on, "登録内容を変更する")
@@ -431,7 +443,15 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
         await press(on, "パスキーで確認する")
         await expect(on.get_by_role("status")).to_have_text("点検済みにしました。")
-        await eye.visit(url("/integrations"), "integrations-none")
+        await _approved(world, operator)
+        await eye.visit(url("/integrations"), "integrations-approved")
+        await press(on, "署名鍵を表示する")
+        await expect(on.get_by_role("heading", name="パスキーで確認")).to_be_visible()
+        await press(on, "パスキーで確認する")
+        await expect(on.get_by_role("heading", name="署名鍵：billing")).to_be_visible()
+        # In another language nothing would be left of it.
+        assert await on.get_by_role("link", name="English").count() == 0
+        await eye.look("integration-secret", english=False)
         await _told(world)
         await eye.visit(url("/integrations"), "integrations")
         await eye.visit(url("/integrations/webhooks/billing"), "integration")
@@ -444,7 +464,6 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.get_by_label("理由").first.fill("試験")
         await on.get_by_role("button", name="停止する").click()
         await expect(on.get_by_role("status")).to_contain_text("停止しました")
-        await eye.look("integration-stopped")
         await on.goto(url("/"))
         await on.keyboard.press("/")
         await expect(on.get_by_role("searchbox")).to_be_focused()
@@ -462,6 +481,11 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await on.get_by_role("table").get_by_role("link").first.click()
         await expect(on.get_by_role("heading", name="送信の経過")).to_be_visible()
         await eye.look("letter")
+        await admit(world.ra, "K87654323")
+        await world.ra.database.write(lambda db: mails.hold_back(db, "K87654323", world.ra.now()))
+        await eye.visit(url("/letters/release?user_id=K87654323"), "letters-release")
+        await on.get_by_role("button", name="保留を解除する").click()
+        await expect(on.get_by_role("status")).to_have_text("保留を解除しました。順に送信されます。")
         await eye.visit(url("/templates"), "templates")
         await on.goto(url("/templates/user_id/ja"))
         words = on.get_by_role("textbox", name="文面")
