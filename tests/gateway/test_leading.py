@@ -183,14 +183,16 @@ async def test_another_one_leads_within_ten_seconds(office_on):
     first = asyncio.create_task(one.whenever_held(work_of_one, logging.getLogger("test")))
     await _until(lambda: led == [("one", 1)])
     two, work_of_two = node("two")
+    two.database = watched = _Watched(ra.database)
     second = asyncio.create_task(two.whenever_held(work_of_two, logging.getLogger("test")))
     for _ in range(3 * int(lease.FOLLOWS)):
         now[0] += 1
         beat = _beat(ra)
         await _until(lambda b=beat: _beat(ra) > b + 1)
     assert led == [("one", 1)]
-    one.database = _Silent(ra.database)
-    await asyncio.sleep(0.1)
+    one.database = silent = _Silent(ra.database)
+    await silent.asked.wait()  # none of its beats is on its way any more
+    await _until(lambda: watched.beat == _beat(ra))
     for _ in range(int(lease.FOLLOWS)):
         assert led == [("one", 1)]
         now[0] += 1
@@ -235,13 +237,26 @@ class _Held:
         return found
 
 
+class _Watched:
+    """A database of which it is known which beat was read last."""
+
+    def __init__(self, database):
+        self.database, self.write, self.beat = database, database.write, None
+
+    async def read(self, work):
+        found = await self.database.read(work)
+        self.beat = found[1]
+        return found
+
+
 class _Silent:
     """A database that does not answer any more."""
 
     def __init__(self, database):
-        self.database = database
+        self.database, self.asked = database, asyncio.Event()
 
     async def write(self, work):
+        self.asked.set()
         await asyncio.sleep(3_600)
 
     read = write

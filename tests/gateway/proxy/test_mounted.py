@@ -424,17 +424,18 @@ async def test_the_example_is_not_at_fault_when_its_caller_leaves(
     head = f"{request_line} HTTP/1.1\r\nHost: a\r\nSekisho-Assertion: {assertion(KEYS.signing, claims)}\r\n"
     length = "Content-Length: 9\r\n\r\nabc" if request_line.startswith("PUT") else "\r\n"
     app = example.application(jwks(KEYS), ISSUER, AUDIENCE, lambda: made)
-    async with listening(app) as (port, _):
+    async with listening(app) as (port, _), asyncio.timeout(60):
+        before = len(asyncio.all_tasks())
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write((head + length).encode())
         if length == "\r\n":
             assert (await reader.read(15)) == b"HTTP/1.1 200 OK"
+        while len(asyncio.all_tasks()) == before:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
-        running = len(asyncio.all_tasks())
         writer.transport.abort()
-        async with asyncio.timeout(60):
-            while len(asyncio.all_tasks()) >= running:
-                await asyncio.sleep(0.05)
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0.05)
     assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
 
 
