@@ -20,7 +20,7 @@ from enroll.operators import asking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require, require_any
 from enroll.operators.asking import Step
-from enroll.operators.kinds import DECISIONS, MAIL_JUST_CHANGED
+from enroll.operators.kinds.applications import DECISIONS, MAIL_JUST_CHANGED
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Proposal
 from enroll.people.likeness import Alike, alike

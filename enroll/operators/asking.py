@@ -24,7 +24,8 @@ from enroll.mail import occasions
 from enroll.operators import actors
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor
-from enroll.operators.kinds import KINDS, Kind, whose
+from enroll.operators.kinds import KINDS, whose
+from enroll.operators.kinds.kind import Kind
 from enroll.operators.roles import Act, Role, Verdict, roles_with
 from enroll.operators.states import Event, State, next_state
 from enroll.operators.store import Proposal

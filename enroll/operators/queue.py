@@ -16,7 +16,7 @@ from enroll.listings.store import Applied
 from enroll.operators import applied, asking
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, require
-from enroll.operators.kinds import DECISIONS
+from enroll.operators.kinds.applications import DECISIONS
 from enroll.operators.roles import Act, Verdict
 from enroll.operators.store import Glass, Proposal
 from enroll.ra import RegistrationAuthority

@@ -20,9 +20,10 @@ _MODULES = (
     *("people/register", "people/importing", "people/csvfile", "people/likeness", "people/undoing"),
     *("people/changes", "requests/profiles", "retention/erasing", "certificates/ending"),
 )
-#: Of `enroll/operators/kinds.py` and `enroll/campaigns/working.py` what jobs do, and what forms ask for.
+#: Of `enroll/operators/kinds` and `enroll/campaigns/working.py` what jobs do, and what forms ask for.
 _FUNCTIONS = {
-    "operators/kinds": ("_something", "_unless_same", "_as_it_is", "_revoke", "_release", "_check_undecided"),
+    "operators/kinds/people": ("_something", "unless_same", "_as_it_is", "check_undecided"),
+    "operators/kinds/certificates": ("revoke", "release"),
     "campaigns/working": ("remind", "_over"),
     "people/applications": ("_open_application", "_check_room"),
 }
