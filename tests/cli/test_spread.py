@@ -25,13 +25,14 @@ from tests.datadirs import Letter
 pytestmark = databases.NEEDED
 
 _DOWNLOADS, _ATTEMPTS = 2, 4
-#: Of all nodes together.
-_OF_CERTIFICATE, _OF_ADDRESS, _FORMS, _BURST = 6, 12, 0.4, 60.0
+#: Of all nodes together. So seldom a form more that on a busy machine some are refused as well.
+_OF_CERTIFICATE, _OF_ADDRESS, _FORMS, _BURST = 6, 12, 0.04, 600.0
 _SETTINGS = {
     ("database", "nodes"): 2,
     ("policy", "window_downloads"): _DOWNLOADS,
     ("policy", "attempts"): _ATTEMPTS,
     ("limits", "connections"): 200,
+    ("limits", "idle"): 600.0,
     ("limits", "connections_per_certificate"): _OF_CERTIFICATE,
     ("limits", "connections_per_address"): _OF_ADDRESS,
     ("rates", "page_address"): _FORMS,
