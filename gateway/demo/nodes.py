@@ -23,6 +23,7 @@ import uvloop
 from rich.console import Console
 
 from ca.errors import ConfigError
+from ca.files import make_private_directory
 from gateway.demo import importing, operators, passing
 from gateway.demo.parts import BALANCER, Behind, Cluster, Part, balanced, programs, sweep
 from gateway.demo.sandbox import (
@@ -93,7 +94,7 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console, c
         stack.enter_context(closing(rundir.hold(folder, HELD)))
         short = stack.enter_context(passing.directory(short=True))
         socket_directory = short / "socket"
-        socket_directory.mkdir()
+        make_private_directory(socket_directory)
         cluster = Cluster(
             folder.absolute() / "postgresql", socket_directory, found.postgresql, folder / "postgresql.log"
         )

@@ -154,23 +154,27 @@ class Cluster:
     def made(self) -> None:
         """Makes the cluster if it is not there. ConfigError where its user cannot get."""
         if not (self.folder / "PG_VERSION").exists():
-            make_private_directory(self.folder)
-            self._given()
+            # Under another name until it is whole: one that was killed half-way would never start.
+            draft = self.folder.with_name(f"{self.folder.name}.new")
+            shutil.rmtree(draft, ignore_errors=True)
+            make_private_directory(draft)
+            self._given(draft)
             # What is not begun yet has not to survive a power cut.
             words = ("-U", _OWNER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-            self._typed("initdb", "-D", self.folder, *words)
-        self._given()
+            self._typed("initdb", "-D", draft, *words)
+            draft.rename(self.folder)
+        self._given(self.folder)
 
-    def _given(self) -> None:
+    def _given(self, folder: Path) -> None:
         """Its directories to its user."""
         if self.user is not None:
             shutil.chown(self.socket, self.user)
-            shutil.chown(self.folder, self.user)
+            shutil.chown(folder, self.user)
 
     def copied(self, primary: Cluster, name: str) -> None:
         """Makes this one a replica of another one that runs, which knows it by ``name``."""
         make_private_directory(self.folder)
-        self._given()
+        self._given(self.folder)
         address = f"host={primary.socket} user={_OWNER} application_name={name}"
         self._typed("pg_basebackup", "-D", self.folder, "-R", "-X", "stream", "-c", "fast", "-d", address)
 

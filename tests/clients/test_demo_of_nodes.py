@@ -257,6 +257,17 @@ def test_nodes_want_a_server(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "other").iterdir()] == ["letter.txt"]
 
 
+def test_a_cluster_whose_making_was_killed(place: Path) -> None:
+    """Is made anew, and is there as a whole or not at all."""
+    cluster = parts.Cluster(place / "data", place / "socket", parts.programs().postgresql, place / "log")
+    cluster.socket.mkdir()
+    (place / "data.new").mkdir()
+    (place / "data.new" / "PG_VERSION").write_text("15")
+    cluster.made()
+    assert (cluster.folder / "global" / "pg_control").exists()
+    assert not (place / "data.new").exists()
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By the names of Debian's packages."""
     monkeypatch.setattr(parts, "_PROGRAMS", tmp_path)
