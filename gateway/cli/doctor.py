@@ -32,6 +32,7 @@ from gateway.cli import (
     samples,
     undone,
 )
+from gateway.demo.words import typed_for
 from gateway.edge.contexts import build_entry
 from gateway.edge.tls import SiteTable
 from gateway.proxy.upstream import Address, cause_of
@@ -191,11 +192,7 @@ def _serve(deployment: Deployment) -> list[Finding]:
         deployment = replace(deployment, config=replace(deployment.config, sites=sites))
     build_entry(SiteTable(sites_of(deployment, gate_of(deployment))))
     if deployment.is_demo:
-        data, config = deployment.data, deployment.config
-        words = f"sekisho demo --data {data}"
-        if config.listen.public_port:  # it is behind a balancer, and so one of several
-            words = f"sekisho demo --nodes {config.database.nodes} --database postgres --data {data.parent}"
-        return [Finding("serve", "ok", f"a demo: {words}")]
+        return [Finding("serve", "ok", f"a demo: {typed_for(deployment.data, deployment.config)}")]
     file = rows_of(deployment.config)
     for each in rundir.reports(deployment.data / rundir.RUN):
         if (found := changed(each.get("at_start", {}), file)) is not None:

@@ -30,12 +30,12 @@ from gateway.demo.operators import DemoOperator
 from gateway.demo.people import LONGEST_PAST, DemoUser, populate
 from gateway.demo.services import DemoService
 from gateway.demo.upstream import application as example
-from gateway.demo.words import banner
+from gateway.demo.words import banner, typed_for
 from gateway.proxy.identity import jwks
 from gateway.running import rundir
 from gateway.serving import descriptors
 from gateway.serving.assembly import Builders, directory_url, hosts_by_role
-from gateway.serving.config import FILE_NAME, Config, origin, read_database, toml_of
+from gateway.serving.config import FILE_NAME, Config, origin, read_config, read_database, toml_of
 from gateway.serving.deployment import CLOCK, DEMO_MARKER, Deployment, is_demo, open_deployment
 from gateway.serving.rates import Rates
 from gateway.serving.server import run, start_log, stop_signals
@@ -82,6 +82,8 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console) -
     """
     check_summary(summary)
     descriptors.raise_limit()
+    if data is not None:
+        _check_alone(data)
     passing.clear(console.print)
     with directory_of(data) as directory, listening_on(port) as listening, listening_on(0) as plain:
         return uvloop.run(_demo(directory, listening, plain, port, summary, console, busy=data is None))
@@ -306,6 +308,16 @@ def _check_place(data: Path) -> bool:
     if existed and any(data.iterdir()):
         raise ConfigError(f"{data} is not empty and no demo's; name another directory with --data DIR")
     return existed
+
+
+def _check_alone(data: Path) -> None:
+    """ConfigError for the directory of a node. Settings that cannot be read are a demo's to write anew."""
+    try:
+        config = read_config(data) if is_demo(data) else Config()
+    except ConfigError:
+        return
+    if config.listen.public_port:
+        raise ConfigError(f"{data} is one of a demo's nodes; for all of it type: {typed_for(data, config)}")
 
 
 def check_summary(summary: Path | None) -> None:

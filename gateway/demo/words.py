@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from enroll.jst import shown_day
+from gateway.serving.config import Config
 
 #: State of a user -> what to try as that person.
 TRY: Mapping[str, str] = {
@@ -85,6 +87,14 @@ def banner(
     for line in more:
         console.print(line, soft_wrap=True)
     console.print(f"Begin at {summary['sites']['mailbox']}  (mails, and the clock)   Stop: Ctrl-C")
+
+
+def typed_for(data: Path, config: Config) -> str:
+    """What to type to have the demo of a directory again."""
+    if not config.listen.public_port:
+        return f"sekisho demo --data {data}"
+    # It is behind a balancer, and so one of several nodes.
+    return f"sekisho demo --nodes {config.database.nodes} --database postgres --data {data.parent}"
 
 
 def api_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -143,6 +143,9 @@ async def test_what_its_lines_and_the_operators_commands_say(place: Path) -> Non
         for words in (_WORDS, ()):
             ran = typed("demo", "--port", "0", "--data", str(place / "data"), *words)
             assert (ran.returncode, ran.stderr.rstrip().endswith(another)) == (1, True), ran.stderr
+        ran = typed("demo", "--port", "0", "--data", first["data"])
+        whole = f"sekisho demo --nodes 2 --database postgres --data {place / 'data'}"
+        assert (ran.returncode, ran.stderr.rstrip().endswith(whole)) == (1, True), ran.stderr
         ran = typed("serve", "--data", first["data"], "--passphrase-file", told["passphrase_file"])
         assert (ran.returncode, "sekisho serve runs on" in ran.stderr) == (1, True), ran.stderr
 
@@ -154,7 +157,7 @@ async def test_what_its_lines_and_the_operators_commands_say(place: Path) -> Non
         assert (ran.returncode, words.endswith(f"--data {first['data']}")) == (1, True), words
         found = {each["check"]: each for each in demo.sekisho("doctor")["checks"]}
         assert [each for each in found.values() if each["state"] == "bad"] == []
-        assert f"--nodes 2 --database postgres --data {place / 'data'}" in found["serve"]["found"]
+        assert found["serve"]["found"] == f"a demo: {whole}"
 
         # The database is away, and a node starts.
         os.kill(told["database_pid"], signal.SIGKILL)
