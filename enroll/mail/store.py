@@ -213,6 +213,16 @@ def redirect(db: Transaction, user_id: str, recipient: str) -> None:
     )
 
 
+def redirect_operators(db: Transaction, before: str, recipient: str) -> None:
+    """The same of what goes to operators, unless another one of them still has that address."""
+    db.execute(
+        "UPDATE mails SET recipient = :recipient WHERE user_id = '' AND channel = 'mail'"
+        f" AND recipient = :before AND {_AT_HOME}"
+        " AND NOT EXISTS (SELECT 1 FROM operators WHERE mail = :before AND ended_at IS NULL)",
+        {"recipient": recipient, "before": before},
+    )
+
+
 #: What operators see of a letter, but for its words.
 SHOWN = (
     "id, kind, channel, notice, user_id, request_id, recipient, subject, state, failure, attempts,"

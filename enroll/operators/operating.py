@@ -13,6 +13,7 @@ from ca.storage import Transaction
 from enroll import identifiers, store
 from enroll.languages import LANGUAGES
 from enroll.mail import occasions
+from enroll.mail import store as mail_store
 from enroll.operators import codes
 from enroll.operators import store as operators
 from enroll.operators.roles import Role
@@ -133,6 +134,8 @@ async def change(ra: RegistrationAuthority, payload: Payload, by: str, _: bool) 
         after = replace(before, **new)
         if not operators.change(db, before, after):
             raise Refusal("conflict", field="operator", detail="somebody else has changed it; look again")
+        if after.mail not in ("", before.mail) and before.mail != ra.settings.operator_mail:
+            mail_store.redirect_operators(db, before.mail, after.mail)
         told = {name: [getattr(before, name), getattr(after, name)] for name in new}
         store.audit(db, ra.now(), by, "operator.changed", before.name, **told)
         return after

@@ -563,6 +563,23 @@ async def test_each_code_has_its_letter(tmp_path):
         assert [each is not None for each in good] == [False, True]
 
 
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_letter_that_waits_goes_to_the_operators_new_address(tmp_path, shared):
+    """A code must not leave for an address that was put right; what is at an address of two stays there."""
+    async with office(tmp_path) as ra:
+        for name in ("reached", "other") if shared else ("reached",):
+            one = someone(name, Role.DESK, at=ra.now(), mail="wrong@example.jp")
+            assert await ra.database.write(lambda db, one=one: operators.add(db, one))
+        number = await proposed(ra, "operator.code", {"name": "reached"}, by="caofficer")
+        await asking.approve(ra, acting(ra, "approver"), number)
+        changes = {"name": "reached", "changes": {"mail": "right@example.jp"}}
+        number = await proposed(ra, "operator.change", changes, by="caofficer")
+        await asking.approve(ra, acting(ra, "approver"), number)
+        (recipient,) = [each["recipient"] for each in mail_store.listed(look(ra.database))
+                        if each["kind"] == "operator_code"]  # fmt: skip
+        assert recipient == ("wrong@example.jp" if shared else "right@example.jp")
+
+
 async def test_what_nobody_decided_is_recorded_as_that(tmp_path):
     """After its days a proposal is expired for good, its proposer is told by mail, once; the others wait."""
     async with office(tmp_path) as ra:
