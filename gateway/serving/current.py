@@ -140,7 +140,7 @@ def begin(deployment: Deployment, slot: Slot, extra: Builders | None) -> Serving
     meter = Meter(slot.journal, access=deployment.config.log.access)
     answers = Answers()
     sites = _sites(deployment, slot, extra, table, ledger, answers)
-    look = slot.look or inforce.first(deployment)
+    look = slot.look or inforce.first(deployment, slot.directory)
     if look.files is not None:
         deployment = replace(deployment, files=look.files)
     statuses = Statuses(deployment.ra.database)

@@ -86,9 +86,11 @@ class Look:
         return cls(told["read_at"], told["outcome"], told["error"], files, tuple(told["fresh"]))
 
 
-def first(deployment: Deployment) -> Look:
+def first(deployment: Deployment, directory: Path | None) -> Look:
     """What an opened deployment serves by, once `check` has made what was missing."""
-    return Look(deployment.files.taken_at, "done", None, deployment.files.frozen_now(), fresh(deployment))
+    return Look(
+        deployment.files.taken_at, "done", None, deployment.files.frozen_now(), fresh(deployment, directory)
+    )
 
 
 def again(deployment: Deployment, directory: Path | None, extra: Builders | None = None) -> Look:
@@ -104,7 +106,7 @@ def again(deployment: Deployment, directory: Path | None, extra: Builders | None
         log.exception("reload failed, nothing has changed")
         return Look(files.taken_at, "failed", f"{type(error).__name__}: see the log")
     warn(found)
-    return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found))
+    return Look(files.taken_at, "done", None, files.frozen_now(), fresh(found, directory))
 
 
 def refused(deployment: Deployment, directory: Path | None, extra: Builders | None) -> str:
@@ -132,19 +134,19 @@ def renewed(deployment: Deployment, directory: Path | None) -> Look:
     if doubt is not None:
         return Look(begun, "overdue", f"what may be due is not made anew: {doubt}; {CONFIRM}")
     certificate, keys = servers.local_files(deployment.data), identity.keys_file(deployment.data)
-    own = certificate if deployment.is_demo else (*certificate, keys)
+    own = (*certificate, keys) if _has_keys(deployment, directory) else certificate
     files = deployment.files.thawed(*own)
     try:
         with rundir.turn(directory):
             if deployment.config.tls.certificate == "local":
                 servers.local(deployment.datadir, configured_hosts(deployment.config), now, files)
-            if not deployment.is_demo:
+            if _has_keys(deployment, directory):
                 identity.open_keys(deployment.data, deployment.datadir.vault, deployment.ra.now(), files)
     except (ConfigError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         return Look(begun, "overdue", f"what is due cannot be made: {why}")
     by_these = replace(deployment, files=files.frozen_now())
-    return Look(begun, "renewed", None, by_these.files, fresh(by_these))
+    return Look(begun, "renewed", None, by_these.files, fresh(by_these, directory))
 
 
 def check(deployment: Deployment, directory: Path | None, extra: Builders | None = None) -> None:
@@ -160,13 +162,19 @@ def check(deployment: Deployment, directory: Path | None, extra: Builders | None
     build_entry(SiteTable(sites))
 
 
-def fresh(deployment: Deployment) -> tuple[float, float]:
+def _has_keys(deployment: Deployment, directory: Path | None) -> bool:
+    """Whether keys of assertions are made anew as time passes."""
+    return directory is not None and not deployment.is_demo
+
+
+def fresh(deployment: Deployment, directory: Path | None) -> tuple[float, float]:
     """From when and up to when (epoch seconds) nothing of it is due that we make ourselves.
 
-    A demo has other times than its visitors' browsers, and one set of keys all along.
+    A demo has other times than its visitors' browsers, and one set of keys all along; so has who serves no
+    directory.
     """
     begins, ends = float("-inf"), float("inf")
-    if not deployment.is_demo:
+    if _has_keys(deployment, directory):
         begins, ends = identity.good_for(assertion_keys(deployment))
     if deployment.config.tls.certificate == "local":
         kept = server_certificate(deployment, SystemClock().seconds())

@@ -160,7 +160,7 @@ async def _rehearse(data: Path, vault: Vault, signer: Signer, files: Snapshot) -
         profiling.hand_over(signer, deployment.config.profiles)
         inforce.warn(deployment)
         await lists.begin(deployment.ra)
-        return inforce.first(deployment)
+        return inforce.first(deployment, directory)
     finally:
         await deployment.close()
 
