@@ -155,7 +155,7 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "enroll.people.applications": {"MOST_OPEN": 100},
     "enroll.operators.roles": {"MOST_REVOCATIONS": 10},
     "enroll.operators.asking": {"BUSINESS_DAYS": 5},
-    "enroll.operators.kinds": {"MAIL_JUST_CHANGED": 1_209_600},
+    "enroll.operators.kinds.applications": {"MAIL_JUST_CHANGED": 1_209_600},
     "enroll.operators.imports": {"MOST_ROWS": 20_000},
     "enroll.operators.codes": {"LIFETIME": 86_400},
     "enroll.operators.emergency": {"LIFETIME": 3_600, "REVIEW_DAYS": 1},

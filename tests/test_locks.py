@@ -18,10 +18,11 @@ from tests.locks import waits_until_let_go
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files that wait for a lock, or take one that nobody else has. The others' tests: tests/enroll/acme/
-#: test_acme_nonces.py, tests/clients/test_client_work.py, and of rundir.take tests/cli.
+#: test_acme_nonces.py, tests/clients/test_client_work.py, tests/gateway/test_passing.py, and of rundir.take
+#: tests/cli.
 TAKEN_IN = {
     "ca/sqlite.py", "enroll/acme/nonces.py", "enroll/client/folder.py", "gateway/running/rundir.py",
-    "gateway/proxy/identity.py",
+    "gateway/proxy/identity.py", "gateway/demo/passing.py",
 }  # fmt: skip
 
 

@@ -98,10 +98,13 @@ def _began(pid: int) -> str:
 def test_with_its_terminal(place: Path, words: tuple[str, ...]) -> None:
     """The window is closed, and it ends by itself: the kernel sends SIGHUP, some shells another one."""
     ours, theirs = pty.openpty()
-    streams = {
-        "stdin": theirs, "stdout": theirs, "stderr": theirs,
-        "preexec_fn": partial(fcntl.ioctl, theirs, termios.TIOCSCTTY, 0),
-    }  # fmt: skip
+
+    def owned() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        # Whoever runs the tests may have it ignored (nohup).
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "preexec_fn": owned}
     with _running(place, *words, **streams) as (process, demo):
         os.close(theirs)
         left = _Left(place, process, demo)
