@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,20 @@ class Ran:
         return self.value["error"]
 
 
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Signals that a command leaves ignored or blocked are so until its process ends: here they would be for
+    whatever a later test starts."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 @dataclass(frozen=True)
 class Shell:
     """Runs ``sekisho`` in this process, with the passphrase in the environment."""
@@ -52,7 +67,8 @@ class Shell:
     def __call__(self, *words: str, json_output: bool = True, **environment: str) -> Ran:
         runner = CliRunner()
         given = {"SEKISHO_DATA": str(self.data), "SEKISHO_PASSPHRASE": PASSPHRASE, **environment}
-        result = runner.invoke(main, [*words, *(["--json"] if json_output else [])], env=given)
+        with _signals_kept():
+            result = runner.invoke(main, [*words, *(["--json"] if json_output else [])], env=given)
         return Ran(result.exit_code, result.stdout, result.stderr)
 
 
