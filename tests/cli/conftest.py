@@ -54,7 +54,9 @@ def _signals_kept() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # In a thread nothing can have been set, nor can it be here.
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
