@@ -17,7 +17,8 @@ from enroll.listings import store as pages
 from enroll.mail import occasions, queue, writing
 from enroll.mail import store as mail_store
 from enroll.mail.states import FAILED, Pace, State, state_of
-from enroll.operators.actors import Actor, asked_again, require
+from enroll.operators import registers
+from enroll.operators.actors import Actor, require
 from enroll.operators.helping import may
 from enroll.operators.roles import Act, Verdict
 from enroll.ra import RegistrationAuthority
@@ -153,14 +154,7 @@ def one(db: Transaction, ra: RegistrationAuthority, actor: Actor, number: int) -
 
 async def note_letters(ra: RegistrationAuthority, actor: Actor, action: str, about: str, **told: Any) -> None:
     """Says in the trail whose letters were looked at."""
-
-    def work(db: Transaction) -> None:
-        at = ra.now()
-        by = asked_again(db, actor, at)
-        require(by, Act.SEARCH, Verdict.READ)
-        store.audit(db, at, by.name, action, about, **told)
-
-    await ra.database.write(work)
+    await registers.note(ra, actor, Act.SEARCH, action, about, told)
 
 
 def history(db: Transaction, letter: Mapping[str, Any]) -> list[tuple[int, str, str]]:

@@ -160,6 +160,22 @@ def jobs_of(
     return _page(viewing.listed(db, actor, kinds, every=every, before=before, limit=limit + 1), limit)
 
 
+async def note(
+    ra: RegistrationAuthority, actor: Actor, act: Act, action: str, about: str, *told: Mapping[str, Any]
+) -> None:
+    """Says in the trail what somebody has read, in a line for each of ``told``; of who may not any more
+    Refusal("not_permitted")."""
+
+    def work(db: Transaction) -> None:
+        at = ra.now()
+        by = asked_again(db, actor, at)
+        require(by, act, Verdict.READ)
+        for each in told:
+            store.audit(db, at, by.name, action, about, **each)
+
+    await ra.database.write(work)
+
+
 async def note_listing(
     ra: RegistrationAuthority,
     actor: Actor,
@@ -175,15 +191,10 @@ async def note_listing(
     if not people and not others:
         return
 
-    def work(db: Transaction) -> None:
-        at, by = ra.now(), asked_again(db, actor, ra.now())
-        require(by, act, Verdict.READ)
-        hits = {of: len(shown) + sum(map(len, others.values()))}
-        for place in range(0, len(people) or 1, _A_LINE):
-            told = {"by": ["list"], "hits": hits, "shown": people[place : place + _A_LINE]}
-            store.audit(db, at, by.name, "person.searched", "search", **told, **({} if place else others))
-
-    await ra.database.write(work)
+    told = {"by": ["list"], "hits": {of: len(shown) + sum(map(len, others.values()))}}
+    parts = [people[place : place + _A_LINE] for place in range(0, len(people) or 1, _A_LINE)]
+    first, *more = [{**told, "shown": part} for part in parts]
+    await note(ra, actor, act, "person.searched", "search", {**first, **others}, *more)
 
 
 async def note_reading(
@@ -201,13 +212,7 @@ async def note_reading(
     if len(named) != 1:
         return await note_listing(ra, actor, act, of, shown, strangers)
     ((kind, about),) = named
-
-    def work(db: Transaction) -> None:
-        by = asked_again(db, actor, ra.now())
-        require(by, act, Verdict.READ)
-        store.audit(db, ra.now(), by.name, _SEEN[kind], about)
-
-    await ra.database.write(work)
+    await note(ra, actor, act, _SEEN[kind], about, {})
 
 
 async def note_applications(ra: RegistrationAuthority, actor: Actor, found: Sequence[Application]) -> None:

@@ -125,10 +125,10 @@ async def _imported(
         await run(deployment.ra, table.rows, register, done, dry_run=planned_only, told=told)
     finally:
         if failures is not None:
-            write(failures, _refused_rows(table, done))
+            refused = _refused_rows(table, done)
+            write(failures, refused)
     if failures is not None:
-        told_file = _refused_rows(table, done)
-        await giving.tell_file(deployment.ra, acting(), "refused-rows", told_file, counted(done)["refused"])
+        await giving.tell_file(deployment.ra, acting(), "refused-rows", refused, counted(done)["refused"])
     # Who was there already, and who may be the same: none of it stands in the file.
     known = (each.user_id for each in done if each.result == "exists")
     why = (each.problem.detail for each in done if each.problem is not None)

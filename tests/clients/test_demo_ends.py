@@ -18,29 +18,20 @@ from typing import Any
 
 import pytest
 
-from ca.errors import ConfigError
-from gateway.demo import parts, passing
+from gateway.demo import passing
 from tests.cli.processes import SEKISHO
-from tests.clients.demo import Demo, environment, up
+from tests.clients.demo import Demo, environment, missing, up
 from tests.started import family_of, started
 
 pytestmark = pytest.mark.slow
 _PATIENCE = 60.0
 
 
-def _missing() -> str:
-    try:
-        parts.programs()
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
 @pytest.fixture(params=["one", "nodes"])
 def words(request: pytest.FixtureRequest) -> tuple[str, ...]:
     if request.param == "one":
         return ()
-    if why := _missing():
+    if why := missing():
         pytest.skip(why)
     return ("--nodes", "2", "--database", "postgres")
 

@@ -25,7 +25,7 @@ from gateway.serving.config import FILE_NAME
 from tests import databases
 from tests.cli.conftest import Shell
 from tests.cli.processes import SEKISHO, typed
-from tests.clients.demo import Demo, run, running
+from tests.clients.demo import Demo, missing, run, running
 from tests.gateway.sites.kit import Here, Page, Visitor, client_context
 from tests.started import session_of
 
@@ -34,15 +34,7 @@ _PATIENCE = 120.0
 _WORDS = ("--nodes", "2", "--database", "postgres")
 
 
-def _missing() -> str:
-    try:
-        parts.programs()
-    except Exception as error:
-        return str(error)
-    return ""
-
-
-pytestmark = [databases.NEEDED, pytest.mark.skipif(bool(_missing()), reason=_missing())]
+pytestmark = [databases.NEEDED, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 
 @pytest.fixture

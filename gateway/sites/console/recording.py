@@ -27,7 +27,7 @@ from gateway.web.pages import GATE, see_other, tell
 from gateway.web.words import Text
 
 # Of what somebody typed so much comes back, and of those who may be the same so many.
-_KEPT, _DOUBTS = 300, 3
+_KEPT, DOUBTS = 300, 3
 #: Codes that a form answers for, beside its fields; others are pages of their own.
 _TYPED_WRONG = ("invalid_input", "conflict", "not_found", "user_disabled", "profile_unmet")
 
@@ -131,13 +131,13 @@ async def ask(
         if refusal.code not in _TYPED_WRONG:
             raise
         await registers.note_refusal(ra, visitor.actor, refusal)
-        await registers.note_alike(ra, visitor.actor, doubts[:_DOUBTS])
+        await registers.note_alike(ra, visitor.actor, doubts[:DOUBTS])
         told: dict[str, Any] = {
             "kind": kind,
             "values": values,
             "wrong": [refusal.code, refusal.field, refusal.detail[:300]],
         }
-        told |= {"doubts": [vars(each) for each in doubts[:_DOUBTS]], "mark": mark}
+        told |= {"doubts": [vars(each) for each in doubts[:DOUBTS]], "mark": mark}
         return tell(request, here, told)
     if isinstance(done, Proposed):
         return see_other(f"/proposals/{done.number}?done=proposed")

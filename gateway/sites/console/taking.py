@@ -19,7 +19,7 @@ from gateway.sites.console import recording
 from gateway.sites.console.asking import show
 from gateway.sites.console.fields import ENDS
 from gateway.sites.console.jobwords import reason
-from gateway.sites.console.recording import POSTAL
+from gateway.sites.console.recording import DOUBTS, POSTAL
 from gateway.sites.console.visitors import Visitor
 from gateway.sites.service.words import LANGUAGE_NAMES, NOTICES, ROLES
 from gateway.web.afterwards import typed
@@ -127,8 +127,9 @@ async def _addition(request: web.Request, visitor: Visitor, fields: Mapping[str,
     found = await ra.database.read(lambda db: taking.doubts(db, person))
     mark = mark_of(found)
     if mark and fields.get("alike") != mark:
-        await registers.note_alike(ra, visitor.actor, found[:3])
-        doubts = [vars(each) for each in found[:3]]
+        shown = found[:DOUBTS]
+        await registers.note_alike(ra, visitor.actor, shown)
+        doubts = [vars(each) for each in shown]
         return _refused(request, fields, "addition", ["alike"], doubts=doubts, mark=mark)
     try:
         recorded = await taking.take_in_addition(ra, visitor.actor, person)
