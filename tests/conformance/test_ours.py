@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from ca.errors import ConfigError
 from conformance.__main__ import ALL_GOOD, main
 from conformance.cases import CASES
-from tests.clients.demo import Demo, running
+from tests.clients.demo import Demo, missing, running
 from tests.conformance import ours
 from tests.engines import VARIABLE
 
@@ -57,12 +56,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         with running(tmp_path_factory.mktemp("ours")) as started:
             yield started
         return
-    from gateway.demo.parts import programs
-
-    try:
-        programs()
-    except ConfigError as missing:
-        pytest.skip(str(missing))
+    if why := missing():
+        pytest.skip(why)
     # Its user gets to none of pytest's own directories.
     with tempfile.TemporaryDirectory(prefix="sekisho-ours-", dir="/tmp") as place:
         Path(place).chmod(0o711)

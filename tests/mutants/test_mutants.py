@@ -42,6 +42,13 @@ def test_what_the_suite_notices_is_the_product() -> None:
     assert {one.file.partition("/")[0] for one in FAULTS if one.kind == "suite"} <= set(PRODUCT)
 
 
+def test_the_product_is_loaded_after_the_fault() -> None:
+    """Nothing of it comes with the runner's own imports, or none of its faults there would be noticed."""
+    program = "import json, sys, tests.mutants.against; print(json.dumps([*sys.modules]))"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True)
+    assert [name for name in json.loads(told.stdout) if name.partition(".")[0] in PRODUCT] == []
+
+
 @pytest.mark.parametrize(
     ("source", "wrong"),
     [("a = 1\n", "0 times"), ("b = 2\nb = 2\n", "2 times")],
