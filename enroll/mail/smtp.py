@@ -44,6 +44,11 @@ class Smtp:
     #: PEM of the only CA that is trusted; "" trusts those of the system.
     ca: str = ""
 
+    @property
+    def repeatable(self) -> frozenset[Channel]:
+        """No mail: whether the server has taken one is known by its answer alone."""
+        return self.postcards.repeatable - {"mail"}
+
     async def open(self, channel: Channel) -> MailSession:
         if channel == "postcard":
             return self.postcards

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from ca.epochs import Place
@@ -226,7 +226,7 @@ def redirect_operators(db: Transaction, before: str, recipient: str) -> None:
 #: What operators see of a letter, but for its words.
 SHOWN = (
     "id, kind, channel, notice, user_id, request_id, recipient, subject, state, failure, attempts,"
-    # What a process has now, or had when it died, nobody else takes before its lease is over.
+    # What a process has now, or had when it died, nobody else takes before its lease is over, or `free`.
     " CASE WHEN next_attempt_at < claimed_until_at THEN claimed_until_at ELSE next_attempt_at END"
     " AS next_attempt_at, created_at, held_at, sent_at, result"
 )
@@ -377,12 +377,14 @@ def hand_over(db: Transaction, row: Letter) -> bool:
     return db.execute(f"UPDATE mails SET handed = attempts WHERE {_OURS}", _names(row)) > 0
 
 
-def free(db: Transaction) -> None:
-    """Has what was taken and not handed over be due again: nobody who leads no more can do that any more
-    (`ca.fencing`)."""
-    db.execute(
-        "UPDATE mails SET claimed_until_at = 0 WHERE state = 'queued' AND claimed_until_at > 0 AND handed = 0"
-    )
+def free(db: Transaction, channels: Collection[Channel]) -> None:
+    """Has what was taken of these and not handed over be due again."""
+    for channel in channels:
+        db.execute(
+            "UPDATE mails SET claimed_until_at = 0"
+            " WHERE state = 'queued' AND claimed_until_at > 0 AND handed = 0 AND channel = :channel",
+            {"channel": channel},
+        )
 
 
 _UNSETTLED = "state = 'queued' AND handed > 0 AND channel = :channel AND claimed_until_at <= :at"

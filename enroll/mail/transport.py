@@ -70,6 +70,11 @@ class Transport(Protocol):
         """How many letters may leave in a minute by all sessions together; 0: any number."""
         ...
 
+    @property
+    def repeatable(self) -> frozenset[Channel]:
+        """Of which a letter may be sent once more without anybody having it twice."""
+        ...
+
     async def open(self, channel: Channel) -> MailSession:
         """A session for letters of a channel. Raises Refused."""
         ...
@@ -87,6 +92,7 @@ class Outbox:
     letters_per_connection: int = 100
     per_minute: int = 0
     alive: bool = True
+    repeatable: frozenset[Channel] = frozenset({"mail", "postcard"})
 
     async def open(self, channel: Channel) -> MailSession:
         return self

@@ -80,6 +80,10 @@ class Apart:
     def per_minute(self) -> int:
         return self.behind.per_minute
 
+    @property
+    def repeatable(self) -> frozenset[Channel]:
+        return self.behind.repeatable
+
     async def open(self, channel: Channel) -> MailSession:
         return _Apart(await self.behind.open(channel))
 

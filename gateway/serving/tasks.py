@@ -28,6 +28,7 @@ from enroll.campaigns import keeping
 from enroll.certificates import tally
 from enroll.hooks.delivery import Courier
 from enroll.jobs import running
+from enroll.mail import queue
 from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from gateway.running import internal, lists, rundir
@@ -160,12 +161,10 @@ async def _alone(now: Serving, term: int | None = None) -> None:
     runner, courier, counter = running.new_runner(), Courier(), keeping.Counter()
     now.leads, now.term = True, term
     try:
-        if term is not None:
-            await led(now).ra.database.write(mail_store.free)
         await _all_of(
             _repeat("schedule", _TICK, lambda: scheduler.tick(led(now).ra)),
             _repeat("generations", _GENERATIONS, lambda: generations.end(led(now))),
-            _repeat("delivery", _DELIVERY, lambda: _deliver(now)),
+            _send(now),
             _repeat("revocation lists", _LISTS, lambda: _publish(now, publisher)),
             _repeat("answers", _ANSWERS, lambda: _answer_ahead(now, refresher)),
             _repeat("checkpoint", _CHECKPOINT, lambda: _keep(now, keeper)),
@@ -284,10 +283,25 @@ async def _tell_of_ends(now: Serving) -> None:
     await _repeat("ends of certificates", _ENDS, look)
 
 
-async def _deliver(now: Serving) -> None:
-    # A reload in the middle of a long queue counts from the next hundred letters on.
-    while await deliver_due(led(now).ra, now.deployment.transport):
-        continue
+async def _send(now: Serving) -> None:
+    """First what the one who led before has left: nobody waits for the lease of who cannot send any more.
+
+    Without a term that one is dead, and may have sent what it had taken; so may `sekisho mail deliver`, which
+    lives. What is harmless twice is sent again.
+    """
+    freed = False
+
+    async def look() -> None:
+        nonlocal freed
+        if not freed:
+            channels = now.deployment.transport.repeatable if now.term is None else queue.CHANNELS
+            await led(now).ra.database.write(lambda db: mail_store.free(db, channels))
+            freed = True
+        # A reload in the middle of a long queue counts from the next hundred letters on.
+        while await deliver_due(led(now).ra, now.deployment.transport):
+            continue
+
+    await _repeat("delivery", _DELIVERY, look)
 
 
 async def _tell_others(now: Serving, courier: Courier) -> None:

@@ -18,6 +18,7 @@ from contextlib import closing, suppress
 from http.client import HTTPException, HTTPSConnection
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,14 +29,20 @@ from ca.remembered import REVOKED, Remembered
 from ca.sealing import open_vaults
 from ca.storage import Transaction
 from enroll import crls, store
+from enroll.mail import store as letters
+from enroll.mail.delivery import deliver_due
+from enroll.mail.states import IN_TURN
+from enroll.mail.transport import Outbox
 from enroll.requests.states import State
 from gateway.serving.config import FILE_NAME
-from gateway.serving.deployment import Deployment
+from gateway.serving.deployment import Deployment, opened_deployment
 from tests.cli.conftest import PASSPHRASE, Shell
-from tests.cli.processes import change, pem_of, tls
+from tests.cli.processes import change, pem_of, tls, until
 from tests.cli.test_serving import Gateway, ready, workers_of
 from tests.cli.test_signer import _begun, _issued, _signers, as_a_worker
 from tests.looking import look
+from tests.mailserver import MailServer
+from tests.started import forked
 
 KILLS = int(os.environ.get("SEKISHO_TEST_KILLS", "3"))
 SEED = os.environ.get("SEKISHO_TEST_SEED", "20261122")
@@ -156,6 +163,64 @@ async def _one_more(worker: Deployment, given: dict[str, str], revoked: set[str]
     if len(given) % 3 == 1:
         assert await worker.ra.database.write(revoke)
         revoked.add(serial)
+
+
+@pytest.mark.slow
+def test_a_letter_that_was_being_written(peopled: Shell, tmp_path: Path) -> None:
+    """kill -9 when the file is there, and nobody has written down that it is: whoever comes next writes it
+    again and waits for no lease; there is one file for each letter."""
+    outbox = peopled.data / "outbox"
+
+    class Standing(Outbox):
+        async def send(self, *letter: Any) -> str:
+            await super().send(*letter)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def stand() -> None:
+        async with opened_deployment(peopled.data, PASSPHRASE) as deployment:
+            await deliver_due(deployment.ra, Standing(outbox))
+
+    def send() -> int:
+        asyncio.run(stand())
+        return 0
+
+    with forked(send) as dead:
+        end = time.monotonic() + _PATIENCE
+        while not list(outbox.glob("*.eml")):
+            assert dead.lives()
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    with ready(peopled.data, tmp_path) as gateway:
+
+        def sent() -> bool:
+            with closing(sqlite3.connect(peopled.data / "sekisho.db")) as db:
+                return [each for (each,) in db.execute("SELECT state FROM mails")] == ["sent", "sent"]
+
+        # Shorter than the lease.
+        until(sent, gateway.log, gateway.running)
+    assert len(list(outbox.iterdir())) == 2
+
+
+@pytest.mark.slow
+async def test_a_letter_that_a_mail_server_may_have(peopled: Shell, tmp_path: Path) -> None:
+    """The one behind it leaves at once, and that one does not: it waits for its lease, since whoever has it
+    may be at it."""
+    with MailServer().in_a_thread() as server:
+        values = {"transport": "smtp", "host": "localhost", "port": server.port, "security": "none"}
+        change(peopled.data / FILE_NAME, {("mail", name): json.dumps(each) for name, each in values.items()})
+        async with opened_deployment(peopled.data, PASSPHRASE) as deployment:
+            ra = deployment.ra
+
+            def take(db: Transaction) -> int:
+                row = letters.next_due(db, "mail", ra.now(), IN_TURN)
+                assert row is not None
+                return int(letters.begin(db, row, ra.now())["id"])
+
+            taken = await ra.database.write(take)
+        with ready(peopled.data, tmp_path) as gateway:
+            until(lambda: bool(server.accepted), gateway.log, gateway.running)
+        assert [f"<letter-{taken}." in each["Message-ID"] for each in server.accepted] == [False]
 
 
 @pytest.mark.slow

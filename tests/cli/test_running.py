@@ -23,7 +23,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
 from ca.certificates import to_pem
-from enroll.mail.store import LEASE
 from gateway.demo.words import api_lines
 from gateway.serving.config import FILE_NAME
 from tests.cli.conftest import Shell
@@ -112,9 +111,8 @@ def test_serve_survives_a_kill(peopled: Shell, tmp_path: Path) -> None:
         assert _stopped(running, signal.SIGKILL) == -signal.SIGKILL
     with process(*words, log=log, **environment) as running:
         until(lambda: b"ready on port" in log.read_bytes() and _answers(port), log, running)
-        # One that was taken up is tried again when its lease is over.
         letters = (peopled.data / "outbox").glob
-        until(lambda: len(list(letters("*.eml"))) == 2, log, running, patience=LEASE + PATIENCE)
+        until(lambda: len(list(letters("*.eml"))) == 2, log, running)
         origin, ca_file = f"https://pickup.localhost:{port}", str(peopled.data / "servers" / "ca.pem")
         status, headers, page = _get(origin, ca_file)
         assert (status, "ユーザー認証" in page) == (200, True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -312,6 +313,61 @@ async def test_a_letter_of_a_process_that_died_is_sent_after_its_lease(ra):
     assert await asyncio.wait_for(deliver_due(ra, other), 60) == 0
     clock_of(ra).advance(seconds=1)
     assert await asyncio.wait_for(deliver_due(ra, other), 60) == 1
+
+
+class Standing(Slow):
+    """Has written a letter, and stands still before anybody knows."""
+
+    def __init__(self, outbox):
+        super().__init__()
+        self.outbox = outbox
+
+    async def send(self, *letter):
+        said = await self.outbox.send(*letter)
+        await super().send(*letter)
+        return said
+
+
+async def test_what_is_written_twice_is_there_once(ra):
+    """Whoever leads from now on takes what somebody else has, who may live: one file, and one end of it."""
+    await queue_copies(ra, 1)
+    outbox = Outbox(ra.database.folder / "outbox")
+    standing = Standing(outbox)
+    sending = asyncio.create_task(deliver_due(ra, standing))
+    async with asyncio.timeout(60):
+        while not standing.sent:
+            await asyncio.sleep(0)
+    (written,) = outbox.directory.iterdir()
+    before = written.read_bytes()
+    assert await deliver_due(ra, outbox) == 0
+    await ra.database.write(lambda db: mail_store.free(db, outbox.repeatable))
+    assert await deliver_due(ra, outbox) == 1
+    standing.answer.set()
+    assert await asyncio.wait_for(sending, 60) == 1
+    assert ([*outbox.directory.iterdir()], written.read_bytes()) == ([written], before)
+    assert count(ra, "sent") == 1
+
+
+async def test_what_a_mail_server_may_have_taken_waits_for_its_lease(ra):
+    """Twice it is two letters. Postcards are files as well, whatever mails leave by."""
+    await queue_copies(ra, 2)
+    ra = replace(ra, settings=replace(ra.settings, postcards="outbox"))
+    async with MailServer().listening() as server:
+        transport = smtp(ra, server)
+
+        def die(db):
+            db.execute("UPDATE mails SET channel = 'postcard' WHERE id = (SELECT max(id) FROM mails)")
+            for channel in queue.CHANNELS:
+                mail_store.begin(db, mail_store.next_due(db, channel, ra.now(), IN_TURN), ra.now())
+
+        await ra.database.write(die)
+        await ra.database.write(lambda db: mail_store.free(db, transport.repeatable))
+        assert await deliver_due(ra, transport) == 1
+        assert [each.suffix for each in transport.postcards.directory.iterdir()] == [".txt"]
+        assert server.recipients == []
+        clock_of(ra).advance(seconds=mail_store.LEASE)
+        assert await deliver_due(ra, transport) == 1
+        assert len(server.recipients) == 1
 
 
 async def test_retry_leaves_alone_what_is_being_sent(ra):

@@ -16,6 +16,7 @@ from enroll.answers import Answers
 from enroll.hooks.delivery import Courier
 from enroll.jobs import running
 from enroll.jobs.states import State
+from enroll.mail import queue
 from enroll.mail import store as mail_store
 from enroll.mail.delivery import deliver_due
 from enroll.mail.transport import Outbox
@@ -372,7 +373,7 @@ class TestStandingStill:
         sending = asyncio.create_task(deliver_due(old, old_mail))
         await old_mail.reached.wait()
         new = take(ra, "two")
-        await new.database.write(mail_store.free)
+        await new.database.write(lambda db: mail_store.free(db, queue.CHANNELS))
         await deliver_due(new, mail)
         old_mail.go_on.set()
         with pytest.raises(Superseded):
@@ -388,7 +389,7 @@ class TestStandingStill:
         sending = asyncio.create_task(deliver_due(old, old_mail))
         await old_mail.reached.wait()
         new = take(ra, "two")
-        await new.database.write(mail_store.free)
+        await new.database.write(lambda db: mail_store.free(db, queue.CHANNELS))
         await deliver_due(new, mail)
         clock_of(ra).advance(seconds=mail_store.LEASE - 1)
         await deliver_due(new, mail)
