@@ -77,9 +77,15 @@ async def ask(
     payload: Mapping[str, Any],
     *,
     reason: str = "",
+    tell: bool = False,
     kinds: Mapping[str, Kind] = KINDS,
 ) -> Done | Proposed:
-    """Does what is asked for, or proposes it, as the actor's role says. Refusal("not_permitted") else."""
+    """Does what is asked for, or proposes it, as the actor's role says. Refusal("not_permitted") else.
+
+    ``tell``: whether what somebody else has approved, and whose secret is told once, is done now, and told:
+    for whoever has made sure of who asks (`untold` has it meanwhile). Else that is Refusal("conflict",
+    "approved"), at whatever moment the approval comes.
+    """
     kind = kinds[name]
     check_line("reason", reason)
     if not actor.free and await ra.database.read(lambda db: kind.two(db, ra, actor, payload)):
@@ -90,11 +96,11 @@ async def ask(
         alone = _alone(actor, kind)
     if alone:
         return Done(await _do(ra, actor, name, kind, payload, reason))
-    if kind.told_once:
-        found = await ra.database.read(lambda db: _approved_before(db, actor, name, payload))
+    if tell and kind.told_once:
+        found = await ra.database.read(lambda db: _approved_before(db, actor, name, payload, ra.now(), kinds))
         if found is not None:
             return Done(await _do_approved(ra, actor, kind, found))
-    return await ra.database.write(lambda db: _propose(db, ra, actor, name, kind, payload, reason))
+    return await ra.database.write(lambda db: _propose(db, ra, actor, name, payload, reason, kinds))
 
 
 async def approve(
@@ -378,9 +384,16 @@ async def _do_approved(
     return await kind.carry_out(claimed, found.payload, actor.name, True)
 
 
-def _approved_before(db: Transaction, actor: Actor, name: str, payload: Mapping[str, Any]) -> Proposal | None:
+def _approved_before(
+    db: Transaction,
+    actor: Actor,
+    name: str,
+    payload: Mapping[str, Any],
+    at: int,
+    kinds: Mapping[str, Kind],
+) -> Proposal | None:
     wanted = digest_of(payload)
-    mine = (each for each in operators.undone(db) if each.kind == name and each.proposer == actor.identity)
+    mine = (each for each in untold(db, actor, at, kinds) if each.kind == name)
     return next((each for each in mine if digest_of(each.payload) == wanted), None)
 
 
@@ -389,11 +402,11 @@ def _propose(
     ra: RegistrationAuthority,
     actor: Actor,
     name: str,
-    kind: Kind,
     payload: Mapping[str, Any],
     reason: str,
+    kinds: Mapping[str, Kind],
 ) -> Proposed:
-    at = ra.now()
+    kind, at = kinds[name], ra.now()
     # Of what is not there yet no row is held by all who propose it.
     ca.store.take_turns(db, operators.TURNS)
     now = actors.asked_again(db, actor, at)
@@ -408,6 +421,10 @@ def _propose(
                 f"proposal {each.number} says that already, and waits: sekisho proposal show {each.number}"
             )
             raise Refusal("conflict", field="proposal", detail=detail)
+    # After those that wait: one that is approved in between is met here.
+    if kind.told_once and (ready := _approved_before(db, now, name, payload, at, kinds)) is not None:
+        detail = f"proposal {ready.number} says that already, and is approved: its secret waits to be told"
+        raise Refusal("conflict", field="approved", detail=detail)
     expires_at = end_of_business_day_after(at, BUSINESS_DAYS)
     number = operators.propose(
         db,

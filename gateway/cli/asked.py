@@ -18,7 +18,8 @@ from gateway.serving.deployment import Deployment
 async def asked(deployment: Deployment, kind: str, payload: Mapping[str, Any]) -> Done | Proposed:
     """Does it, or proposes it. Refusal for who may neither."""
     try:
-        found = await asking.ask(deployment.ra, acting(), kind, payload)
+        # To type it again is how its secret is asked for here: the account is what says who does.
+        found = await asking.ask(deployment.ra, acting(), kind, payload, tell=True)
     except Refusal as refusal:
         await registers.note_refusal(deployment.ra, acting(), refusal)
         raise

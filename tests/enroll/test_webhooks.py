@@ -529,7 +529,7 @@ async def test_where_it_goes_takes_two_and_the_secret_is_told_to_who_asked(tmp_p
         assert (await refused(asking.approve(ra, officer, made.number))).code == "not_permitted"
         await asking.approve(ra, other, made.number)
         assert hooks.endpoints(look(ra.database)) == []
-        done = await asking.ask(ra, officer, "webhook.add", payload)
+        done = await asking.ask(ra, officer, "webhook.add", payload, tell=True)
         assert isinstance(done, Done)
         assert done.result["secret"].startswith("whsec_")
         assert (await refused(asking.ask(ra, officer, "webhook.add", payload))).code == "conflict"

@@ -169,7 +169,8 @@ async def replay(call: Call) -> Answer:
 
 async def _with_secret(call: Call, kind: str, payload: Mapping[str, Any], reason: str) -> Answer:
     async def do(ra: RegistrationAuthority) -> None:
-        await asking.ask(ra, call.actor, kind, payload, reason=reason)
+        # A program has no passkey: its certificate is all that it ever shows.
+        await asking.ask(ra, call.actor, kind, payload, reason=reason, tell=True)
 
     def told(db: Transaction, value: Any) -> Answer:
         if isinstance(value, Proposed):

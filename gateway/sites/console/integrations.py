@@ -46,6 +46,8 @@ _TONES: Mapping[str, str] = {
     **{Standing.ACTIVE: "good", Standing.STOPPED: "bad", Standing.ENDED: "plain"},
     **{State.WAITING: "warn", State.DELIVERED: "good", State.DEAD: "bad"},
 }
+# Field of what is approved already, and its secret waits for the passkey: the list has the button.
+_APPROVED = "approved"
 _NONE_CHOSEN: Text = ("再送するものを選択してください。", "Tick what is to be sent once more.")
 #: What was done, or not -> words, and how the box looks.
 SAID: Mapping[str, tuple[Text, str]] = {
@@ -227,18 +229,16 @@ async def propose(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     if not reason:
         return tell(request, _here(name), {"said": "no_reason"})
     payload = {"name": name, **more}
-    if await _is_ready(request, visitor, kind, payload):
-        return see_other(LIST)
     try:
         made = await asking.ask(request.app[GATE].ra, visitor.actor, kind, payload, reason=reason)
     except Refusal as refusal:
         if refusal.code not in ("invalid_input", "conflict"):
             raise
+        if refusal.field == _APPROVED:
+            return see_other(LIST)
         return tell(request, _here(name), {"said": "conflict"})
-    if isinstance(made, Proposed):
-        return see_other(f"/proposals/{made.number}?done=proposed")
-    # Approved in this moment, by somebody else.
-    return await _told(request, visitor, made)
+    assert isinstance(made, Proposed), "nobody does that alone at the console"
+    return see_other(f"/proposals/{made.number}?done=proposed")
 
 
 async def new(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -264,20 +264,19 @@ async def add(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     typed = {name: fields.get(name, "").strip() for name in ("name", "url", "reason")}
     chosen = _chosen(fields, EVENTS)
     payload = {"name": typed["name"], "url": typed["url"], "events": _shortest(chosen)}
-    if await _is_ready(request, visitor, "webhook.add", payload):
-        return see_other(LIST)
     try:
         made = await asking.ask(ra, visitor.actor, "webhook.add", payload, reason=typed["reason"])
     except Refusal as refusal:
         if refusal.code not in ("invalid_input", "conflict"):
             raise
+        if refusal.field == _APPROVED:
+            return see_other(LIST)
         taken = (refusal.code, refusal.field) == ("conflict", "name")
         return tell(
             request, NEW, {"wrong": "taken" if taken else refusal.field, "typed": {**typed, "events": chosen}}
         )
-    if isinstance(made, Proposed):
-        return see_other(f"/proposals/{made.number}?done=proposed")
-    return await _told(request, visitor, made)
+    assert isinstance(made, Proposed), "nobody does that alone at the console"
+    return see_other(f"/proposals/{made.number}?done=proposed")
 
 
 async def change(request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -346,17 +345,10 @@ async def secret(request: web.Request, visitor: Visitor) -> web.StreamResponse:
     waiting = await confirmed(request, visitor, fields, what, _comes(found))
     if waiting is not None:
         return waiting
-    made = await asking.ask(ra, visitor.actor, found.kind, found.payload)
+    made = await asking.ask(ra, visitor.actor, found.kind, found.payload, tell=True)
     if isinstance(made, Proposed):  # somebody was faster, and it was asked for anew
         return see_other(f"/proposals/{made.number}?done=proposed")
     return await _told(request, visitor, made)
-
-
-async def _is_ready(request: web.Request, visitor: Visitor, kind: str, payload: Mapping[str, Any]) -> bool:
-    """Whether that is approved, and its secret waits for the passkey: the list has the button."""
-    ra = request.app[GATE].ra
-    ready = await ra.database.read(lambda db: asking.untold(db, visitor.actor, ra.now()))
-    return any((each.kind, each.payload) == (kind, payload) for each in ready)
 
 
 def _comes(found: Proposal) -> Text:

@@ -427,13 +427,28 @@ async def test_a_secret_is_told_to_who_proposed_it_once(tmp_path):
         assert (await refused(asking.ask(ra, acting(ra, "desk"), "credential.create", wanted))).code == (
             "not_permitted"
         )
-        done = await asking.ask(ra, acting(ra, "registrar"), "credential.create", wanted)
+        # Only said to be told, whatever the moment of the approval.
+        problem = await refused(asking.ask(ra, acting(ra, "registrar"), "credential.create", wanted))
+        assert (problem.code, problem.field) == ("conflict", "approved")
+        done = await asking.ask(ra, acting(ra, "registrar"), "credential.create", wanted, tell=True)
         assert isinstance(done, Done)
         assert done.result["credentials"][0]["hmac_key"]
         assert operators.proposal(look(ra.database), number).result == {}
         assert isinstance(
             await asking.ask(ra, acting(ra, "registrar"), "credential.create", wanted), Proposed
         )
+
+
+async def test_what_nobody_had_told_in_time_is_proposed_anew(tmp_path):
+    """An approval that its proposer let lapse stands in nobody's way, and tells nothing any more."""
+    async with office(tmp_path) as ra:
+        wanted = {"user_id": USER, "count": 1, "profile": "client-automated", "quota": None}
+        number = await proposed(ra, "credential.create", wanted)
+        await asking.approve(ra, acting(ra, "approver"), number)
+        clock_of(ra).set(operators.proposal(look(ra.database), number).expires_at)
+        made = await asking.ask(ra, acting(ra, "registrar"), "credential.create", wanted, tell=True)
+        assert isinstance(made, Proposed)
+        assert made.number != number
 
 
 # -- operators -------------------------------------------------------------------------------------------

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
-from ca.storage import Transaction
+import pytest
+from aiohttp import web
+
+from ca.storage import Storage, Transaction
 from enroll import store
 from enroll.hooks import endpoints, outbox, viewing
 from enroll.hooks import store as hooks
 from enroll.hooks.states import Delivery, Endpoint
-from enroll.operators import actors
+from enroll.operators import actors, asking
 from enroll.operators import store as operators
 from enroll.operators.actors import By
 from enroll.operators.roles import Role
 from enroll.ra import RegistrationAuthority
 from enroll.refusals import Refusal
+from gateway.sites import console
+from gateway.web.context import Gate
 from tests.gateway.sites.kit import Page
-from tests.gateway.sites.test_console import Office, Person, office
+from tests.gateway.sites.test_console import Office, Person, office, opened_office
 from tests.looking import look
 
 __all__ = ("office",)
@@ -119,6 +127,76 @@ async def test_a_webhook_is_proposed_decided_and_its_secret_told_once(office: Of
         assert (page.status, secret in page.html) == (200, False), path
     page = await officer.at.post("/integrations/new", typed)
     assert "すでに使われています" in said(page, "alert")
+
+
+class Between:
+    """A storage that has something done before one of the reads and writes that it is asked for, by turn."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage, self._turn = storage, 0
+        self._work: Callable[[], Awaitable[Any]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def before(self, turn: int, work: Callable[[], Awaitable[Any]]) -> None:
+        self._turn, self._work = turn, work
+
+    @property
+    def met(self) -> bool:
+        return self._work is None
+
+    async def read(self, work: Any) -> Any:
+        await self._passed()
+        return await self._storage.read(work)
+
+    async def write(self, work: Any) -> Any:
+        await self._passed()
+        return await self._storage.write(work)
+
+    async def _passed(self) -> None:
+        self._turn -= 1
+        if self._turn == 0 and self._work is not None:
+            work, self._work = self._work, None
+            await work()
+
+
+@pytest.mark.parametrize("what", ["add", "rotate"])
+async def test_no_moment_of_an_approval_tells_a_secret_without_the_passkey(tmp_path: Path, what: str) -> None:
+    """The same is proposed once more while somebody else approves it, before each read and write of that in
+    turn: it is where the passkey is asked for, or waits, and nothing is done."""
+    between = list[Between]()
+
+    def application(gate: Gate) -> web.Application:
+        between.append(Between(gate.ra.database))
+        return console.application(replace(gate, ra=replace(gate.ra, database=cast(Storage, between[0]))))
+
+    async with opened_office(tmp_path, application) as office:
+        ra = office.served.ra
+        officer = await office.admit("officer", Role.CA_OFFICER)
+        second = await office.admit("second", Role.CA_OFFICER)
+        actor = actors.of_operator(look(ra.database), second.operator.number, By.CONSOLE)
+        ends = set[tuple[str, bool]]()
+        for turn in range(1, 40):
+            name = f"billing{turn}"
+            path, typed = "/integrations/new", {"url": URL, "event-*": "1", "name": name, "reason": "連携"}
+            if what == "rotate":
+                await added(ra, name)
+                path = f"/integrations/webhooks/{name}/propose"
+                typed = {"what": "rotate", "reason": "定期"}
+            before = [each.sealed_secret for each in hooks.endpoints(look(ra.database))]
+            number = int((await officer.at.post(path, typed)).path.rpartition("/")[2])
+            between[0].before(turn, lambda number=number: asking.approve(ra, actor, number))  # type: ignore[misc]
+            again = await officer.at.post(path, typed, follow=False)
+            assert "whsec_" not in again.html, turn
+            assert [each.sealed_secret for each in hooks.endpoints(look(ra.database))] == before
+            if not between[0].met:
+                break
+            ends.add((again.headers["Location"].partition("?")[0], turn == 1))
+            assert "署名鍵を表示する" in (await officer.at.get("/integrations")).buttons()
+        assert turn > 4
+        assert ("/integrations", True) in ends
+        assert {where for where, _ in ends} == {"/integrations"}
 
 
 async def test_where_it_goes_is_changed_by_two(office: Office) -> None:
