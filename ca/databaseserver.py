@@ -58,7 +58,7 @@ def parse(url: str) -> Server:
         options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
     except ValueError:
         raise BadAddress(f"write an address, such as {EXAMPLE!r}") from None
-    if parts.scheme not in ("postgresql", "postgres"):
+    if parts.scheme not in ("postgresql", "postgres") or "://" not in url:
         raise BadAddress(f"write an address that begins with postgresql://, such as {EXAMPLE!r}")
     login, _, hosts = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
@@ -76,8 +76,8 @@ def parse(url: str) -> Server:
 def _hosts(named: str, options: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     if strange := sorted(set(options) - {"host", "port"}):
         raise BadAddress(
-            f"{', '.join(strange)} cannot be said here: TLS, waiting and connections have settings of their "
-            "own beside this one"
+            f"{', '.join(strange)} cannot be said here: leave it out; what there is to say of TLS, waiting "
+            "and connections is database.sslmode, database.ca, database.connect_seconds and database.pool"
         )
     listed = unquote(named) or options.get("host", "")
     port = options.get("port", str(PORT))

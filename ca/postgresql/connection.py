@@ -12,13 +12,22 @@ import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
 
 from ca.databaseserver import Server
-from ca.postgresql.troubles import FAILED
+from ca.postgresql.troubles import FAILED, Unfit
 from ca.storage import StorageError
 
 # What pg_stat_activity says of a connection of ours.
 NAME = "sekisho"
 # Statements that a connection keeps prepared: those of the stores, and some that are put together.
 _KNOWN = 512
+# `pg_current_snapshot` came with it.
+_OLDEST = 13
+# What a role, a database or the server may have set, for people at a prompt: it ends who rests, as a signer
+# does all night, or who takes long, as a copy does. Older servers do not know all of them.
+_UNLIMITED = """
+    SELECT set_config(name, '0', false)
+    FROM unnest(ARRAY['idle_session_timeout', 'transaction_timeout']) AS name
+    WHERE current_setting(name, true) IS NOT NULL
+"""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -190,11 +199,33 @@ async def _connect_to(
             "synchronous_commit": "on",
         },
     )
-    # sum() of integers is a numeric there.
-    await connection.set_type_codec(
-        "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
-    )
+    try:
+        check_fit(connection.get_server_version().major, connection.get_settings().server_encoding)
+        await connection.execute(_UNLIMITED)
+        # sum() of integers is a numeric there.
+        await connection.set_type_codec(
+            "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
+        )
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
+
+
+def check_fit(version: int, encoding: str) -> None:
+    """Unfit for a server older than we know, and for a database that does not keep each text as it is."""
+    if version < _OLDEST:
+        raise Unfit(
+            f"PostgreSQL {version}",
+            f"is on a server that is too old; have it upgraded to PostgreSQL {_OLDEST} or newer, or name "
+            "another in database.url",
+        )
+    if encoding != "UTF8":
+        raise Unfit(
+            encoding,
+            "does not keep its text as UTF-8; make it anew: createdb NAME --encoding UTF8 --template "
+            "template0",
+        )
 
 
 def _number(text: str) -> int | float:

@@ -12,12 +12,17 @@ from ca.storage import StorageError, StorageTrouble, UniqueViolation
 _TROUBLE = {
     "08": "cannot be reached; see database.url, and that it runs: pg_isready -h HOST",
     "28": "does not let us in; see the user and the password in [database]",
+    "3F000": "has no schema that tables could be made in; see the search_path of our user: ALTER ROLE USER "
+    "RESET search_path",
+    "42501": "does not let our user do what it has to; make that user the owner of it, and of its tables: "
+    "ALTER DATABASE NAME OWNER TO USER",
     "3D": "is not there; see database.url, or make it: createdb NAME",
     "53": "has no room left (disk, memory or connections); see its log",
     "57": "was stopped, or gave the statement up; see its log",
     "58": "has trouble with its disk; see its log",
     "25P03": "ended what stood still in the middle; see what stopped us",
-    "25006": "can only be read: a replica, or one that is being taken over; see which is the primary",
+    "25006": "can only be read: a replica, or one that is being taken over; see which is the primary, and "
+    "that our user may write: default_transaction_read_only",
     "55P03": "was held by another transaction for too long; see pg_stat_activity",
     "57014": "did not answer in time; see pg_stat_activity, and database.statement_seconds",
     "XX": "reports a fault of its own; see its log",
@@ -29,6 +34,14 @@ _REPLICAS = _TROUBLE["25006"]
 # What the driver raises; a time that is up is among the last.
 FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 STALE = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+
+
+class Unfit(asyncpg.InterfaceError):  # type: ignore[misc]
+    """A database that answers, and is none for us. ``trouble``: what the operator has to mend."""
+
+    def __init__(self, said: str, trouble: str) -> None:
+        super().__init__(said)
+        self.trouble = trouble
 
 
 def ours(error: BaseException) -> StorageError:
@@ -46,6 +59,8 @@ def ours(error: BaseException) -> StorageError:
         trouble = _PLAIN
     elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         trouble = _REPLICAS
+    elif isinstance(error, Unfit):
+        trouble = error.trouble
     if trouble is None and isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         trouble = None if isinstance(error, asyncpg.DataError) else UNREACHED
     said = str(error) or name  # of a time that is up nothing is said

@@ -13,20 +13,23 @@ from ca.databaseserver import Server
 from ca.errors import ConfigError
 from ca.postgresql.commits import NEVER
 from ca.postgresql.connection import NAME, connect
-from ca.postgresql.tables import LEDGER, MARKS, ROOM, as_schema, bring_level, make_ledger
+from ca.postgresql.tables import (
+    LEDGER,
+    MARKS,
+    NAMESPACE,
+    ROOM,
+    TABLES,
+    as_schema,
+    bring_level,
+    make_ledger,
+)
 from ca.postgresql.transaction import READ, WRITE, Blocking, Loop
 from ca.postgresql.troubles import FAILED, ours, told
 from ca.storage import Filling, Schema, Shape, StorageTrouble, Table, Transaction
 
 # Seconds for a statement of whoever looks at all of it, or copies it.
 _LONG = 600.0
-_NAMESPACE = "SELECT oid FROM pg_namespace WHERE nspname = current_schema()"
 _TEMPORARY = "SELECT pg_my_temp_schema()"
-# But for what extensions bring (pg_stat_statements), which operators of the server put where they like.
-_TABLES = (
-    "SELECT oid FROM pg_class WHERE relnamespace = ({}) EXCEPT SELECT objid FROM pg_depend"
-    " WHERE classid = 'pg_class'::regclass AND deptype = 'e'"
-)
 # Kind of what a table is made of -> what there is of it: table, name, how it is said. {} are the tables.
 # What a key or a UNIQUE is made by is said by the constraint.
 _PARTS = {
@@ -56,7 +59,7 @@ _PARTS = {
 
 def _shape(db: Transaction, namespace: str) -> Shape:
     found: dict[str, dict[str, str]] = {}
-    tables = _TABLES.format(namespace)
+    tables = TABLES.format(namespace)
     for kind, statement in _PARTS.items():
         for table, name, said in db.rows(statement.format(tables)):
             part = kind if kind == "table" else f"{kind} {name}"
@@ -124,7 +127,7 @@ class Whole:
             loop.result(connection.execute("COMMIT"))
 
     def shape(self, db: Transaction) -> Shape:
-        return _shape(db, _NAMESPACE)
+        return _shape(db, NAMESPACE)
 
     def made_shape(self, schemas: Sequence[Schema]) -> Shape:
         # Nobody else sees what is temporary, and nothing of it is left.

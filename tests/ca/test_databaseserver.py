@@ -36,6 +36,8 @@ def test_an_address(url, hosts, user, name, said):
         ("postgresql://me:12?tops3cret=@db/x", "a password does not belong here"),
         ("postgresql://me@db/x#y", "as %23"),
         ("postgresql://db/x?sslmode=disable", "sslmode cannot be said here"),
+        ("postgresql://db/x?sslmode=disable", "leave it out; .* is database.sslmode"),
+        ("postgresql:/me@db/x", "begins with postgresql://"),
         ("mysql://db/x", "begins with postgresql://"),
         ("postgresql://db", "the database's name"),
         ("postgresql://db/x/y", "the database's name"),

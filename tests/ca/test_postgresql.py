@@ -19,11 +19,11 @@ from ca.databaseserver import Server  # noqa: E402
 from ca.errors import ConfigError  # noqa: E402
 from ca.postgresql import commits  # noqa: E402
 from ca.postgresql import database as engine  # noqa: E402
-from ca.postgresql.connection import Connection  # noqa: E402
+from ca.postgresql.connection import Connection, check_fit  # noqa: E402
 from ca.postgresql.database import Database  # noqa: E402
 from ca.postgresql.tables import as_schema  # noqa: E402
 from ca.postgresql.transaction import STANDS  # noqa: E402
-from ca.postgresql.troubles import ours  # noqa: E402
+from ca.postgresql.troubles import Unfit, ours  # noqa: E402
 from ca.storage import (  # noqa: E402
     LOOK,
     UNTAKEN,
@@ -105,6 +105,64 @@ def test_only_a_server_that_can_only_be_read(replica, tmp_path):
     """Is said to the operator, with what to look at, and is no fault of ours."""
     with pytest.raises(ConfigError, match=r"can only be read: .* see which is the primary"):
         Database(replica.url("postgres"), tmp_path, [SCHEMA])
+
+
+#: A database as somebody may have prepared it -> how it is made, what is typed in it, and what is said of it.
+UNFIT = {
+    "no rights": ("", (), r"does not let our user do what it has to; .* OWNER TO"),
+    "no schema": ("OWNER keeper", ("ALTER ROLE keeper SET search_path = ''",), "see the search_path"),
+    "only reading": (
+        "OWNER keeper",
+        ("ALTER ROLE keeper SET default_transaction_read_only = on",),
+        "that our user may write: default_transaction_read_only",
+    ),
+    "octets": ("OWNER keeper ENCODING 'SQL_ASCII'", (), r"as UTF-8; make it anew: createdb .*\(SQL_ASCII\)"),
+    "others' tables": (
+        "OWNER keeper",
+        ("CREATE TABLE things (id int)", "CREATE VIEW seen AS SELECT 1"),
+        r"none of ours \(seen, things\): name one of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_a_database_that_is_none_for_us(cluster, tmp_path, what):
+    """Is said to the operator with what to type, is no fault of ours, and stays as it was."""
+    made, typed, said = UNFIT[what]
+    for each in ("DROP DATABASE IF EXISTS unfit", "DROP ROLE IF EXISTS keeper", "CREATE ROLE keeper LOGIN"):
+        databases._wait(databases._asked(cluster.url("postgres"), each))
+    databases._wait(
+        databases._asked(cluster.url("postgres"), f"CREATE DATABASE unfit {made} TEMPLATE template0")
+    )
+    for each in typed:
+        databases._wait(databases._asked(cluster.url("unfit"), each))
+    with pytest.raises(ConfigError, match=said):
+        Database(cluster.url("unfit").replace("postgres@", "keeper@"), tmp_path, [SCHEMA])
+    left = databases._wait(
+        databases._asked(cluster.url("unfit"), "SELECT to_regclass('public.things') IS NULL")
+    )
+    assert left[0][0] is (what != "others' tables")
+
+
+def test_a_server_that_is_too_old():
+    """Is refused by its version, with what to do; the oldest that is known is not."""
+    check_fit(13, "UTF8")
+    with pytest.raises(Unfit) as refused:
+        check_fit(12, "UTF8")
+    assert "PostgreSQL 13 or newer" in ours(refused.value).trouble
+
+
+async def test_who_rests_is_not_ended_by_a_setting_for_people(cluster, url, tmp_path):
+    """As a signer does, which goes when its connections do."""
+    name = urlsplit(url).path[1:]
+    for each in (f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'", "SELECT 1"):
+        await databases._asked(cluster.url("postgres"), each)
+    database = Database(databases.patient(url), tmp_path, [SCHEMA])
+    try:
+        asked = "SELECT current_setting('idle_session_timeout')"
+        assert database.read_now(lambda db: db.one(asked)[0]) == "0"
+    finally:
+        database.close()
 
 
 def test_types_of_a_schema():
