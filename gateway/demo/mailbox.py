@@ -17,6 +17,8 @@ from enroll.requests.enrollment import Enrollment
 from enroll.settings import DAY, Settings
 from gateway.demo import hooks, letters
 from gateway.demo.people import settle
+from gateway.serving.assembly import hosts_by_role
+from gateway.serving.config import Config, origin
 from gateway.serving.deployment import Deployment
 from gateway.web import pages
 from gateway.web.context import Gate, Role
@@ -59,6 +61,7 @@ MOVES: Mapping[str, Move] = {
 def application(gate: Gate, deployment: Deployment, clock: OffsetClock) -> web.Application:
     """The mailbox of a demo's deployment."""
     app = pages.site_application(gate, Role.MAILBOX, "gateway.demo")
+    here = _here(deployment.config)
 
     async def inbox(request: web.Request) -> web.StreamResponse:
         recipient = request.query.get("to", "")
@@ -71,7 +74,7 @@ def application(gate: Gate, deployment: Deployment, clock: OffsetClock) -> web.A
         found = letters.letter(deployment.outbox, request.match_info["name"])
         if found is None:
             raise web.HTTPNotFound
-        return pages.render(request, "letter.html", letter=found, body=_linked(found.body))
+        return pages.render(request, "letter.html", letter=found, body=_linked(here(found.body)))
 
     async def clock_page(request: web.Request) -> web.StreamResponse:
         sent = request.query.get("sent", "")
@@ -119,6 +122,14 @@ async def _certificates(gate: Gate) -> list[Enrollment]:
     """The live certificates, whose end a visitor may want to come near, the nearest first."""
     now = gate.now()
     return await gate.ra.database.read(lambda db: store.enrollments_ending(db, now, 2**60))
+
+
+def _here(config: Config) -> Callable[[str], str]:
+    """A mail's text with our addresses as they are now: a demo that is kept need not have the port again with
+    which it was written."""
+    hosts = "|".join(re.escape(host) for names in hosts_by_role(config).values() for host in names)
+    ours = re.compile(rf"https://({hosts})(?::[0-9]+)?(?![\w:-]|\.\w)")
+    return lambda body: ours.sub(lambda found: origin(found[1], config.public_port), body)
 
 
 def _linked(body: str) -> Markup:

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from ca.errors import ConfigError
 from ca.files import make_private_directory
-from gateway.demo import importing, operators, passing
+from gateway.demo import hooks, importing, operators, passing
 from gateway.demo.parts import BALANCER, Behind, Cluster, Part, balanced, programs, sweep
 from gateway.demo.sandbox import (
     HELD,
@@ -170,6 +170,7 @@ async def _demo(
         deployment = open_deployment(first.data, sandbox.passphrase)
         start_log("warning")
         try:
+            await hooks.follow(deployment)
             if busy and sandbox.operators:
                 await importing.begin(deployment)
             told = summary_of(deployment, sandbox, first.at.public, running.plain)

@@ -111,6 +111,7 @@ async def _demo(
             held.enter_context(closing(rundir.hold(data, HELD)))
         deployment = open_deployment(data, sandbox.passphrase, spare_keys=SPARE_KEYS)
         start_log("warning")
+        await hooks.follow(deployment)
         if busy and sandbox.operators:
             # Of a demo that goes when it ends: in one that is kept it would go on whenever that is served.
             await importing.begin(deployment)
@@ -198,7 +199,7 @@ def demo_config(at: Ports, *, console: bool = True, api: bool = True) -> Config:
         mail=replace(default.mail, notice_hours=""),
         # Its own mailbox takes them, on this machine.
         webhooks=Webhooks(
-            hosts=(f"mailbox.localhost:{at.public}",),
+            hosts=(origin(sites.mailbox[0], at.public).removeprefix("https://"),),
             networks=("127.0.0.0/8", "::1/128"),
             ca="servers/ca.pem",
         ),
@@ -271,7 +272,7 @@ async def _make(data: Path, ports: Ports, told: Callable[[str], None], *, existe
             users = await populate(deployment, clock, lambda words: None)
             people = await operators.admit(deployment)
             systems = await services.admit(deployment)
-            await hooks.begin(deployment, ports.public)
+            await hooks.begin(deployment)
             await applying.at_the_desk(deployment)
             await applying.came_back(deployment)
             # That of the day on which its CA was made has ended.

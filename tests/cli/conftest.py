@@ -20,7 +20,7 @@ from gateway.cli import main
 from gateway.serving.config import FILE_NAME, Config, toml_of
 from gateway.serving.deployment import DEMO_MARKER
 from tests import databases
-from tests.cli.processes import change, process, until
+from tests.cli.processes import PATIENCE, change, process, until
 from tests.datadirs import CHEAP, PASSPHRASE, START, cheaper
 
 #: The port that people see of nodes behind a balancer.
@@ -121,7 +121,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     summary, log = place / "summary.json", place / "log"
     words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
     with process(*words, log=log, copied=True) as running:
-        until(summary.exists, log, running)
+        until(summary.exists, log, running, 5 * PATIENCE)
         os.kill(running.pid, signal.SIGINT)
         assert running.wait(60) == 0, log.read_text()
     told: dict[str, Any] = json.loads(summary.read_text())

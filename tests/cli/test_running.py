@@ -23,8 +23,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
 from ca.certificates import to_pem
+from enroll.hooks import reach
+from gateway.demo.hooks import TAKEN
+from gateway.demo.sandbox import Ports, demo_config
 from gateway.demo.words import api_lines
-from gateway.serving.config import FILE_NAME
+from gateway.serving.config import FILE_NAME, origin, settings_of
 from tests.cli.conftest import Shell
 from tests.cli.processes import PATIENCE, pem_of, process, typed, until
 from tests.datadirs import PASSPHRASE, cheaper
@@ -148,7 +151,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     summary.write_text("{an earlier run's")
     words = ("demo", "--data", str(place / "data"), "--port", "0", "--summary", str(summary))
     with process(*words, log=log) as running:
-        until(lambda: summary.exists() and summary.read_text().startswith("{\n"), log, running)
+        until(lambda: summary.exists() and summary.read_text().startswith("{\n"), log, running, 5 * PATIENCE)
         told = json.loads(summary.read_text())
         cheaper(Path(told["data"]), Path(told["passphrase_file"]).read_text().strip())
         yield told | {"log": str(log), "summary": str(summary)}
@@ -447,7 +450,8 @@ def test_a_summary_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
-    """The same directory gives the same people; a port that is taken is replaced by a free one."""
+    """The same directory gives the same people; a port that is taken is replaced by a free one, and whatever
+    leads to the demo leads there: webhooks to its mailbox, addresses in letters of before."""
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
     shutil.copytree(demo["data"], data, ignore=shutil.ignore_patterns("*.sock"))
     words = ("demo", "--data", str(data), "--port", str(demo["port"]), "--summary", str(summary))
@@ -457,7 +461,24 @@ def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
         assert [u["serial"] for u in again["users"]] == [u["serial"] for u in demo["users"]]
         assert again["port"] != demo["port"]
         assert _get(again["sites"]["pickup"], again["ca_file"])[0] == 200
+        place = ("--data", again["data"], "--passphrase-file", again["passphrase_file"])
+        listed = typed("webhook", "list", *place, "--json")
+        found = {each["name"]: each["url"] for each in json.loads(listed.stdout)["endpoints"]}
+        own = again["sites"]["mailbox"]
+        assert found == {"payroll": f"{own}webhooks", "old-system": f"{own}nobody"}
+        user = _user(demo, "new")
+        name = next(p.name for p in Path(again["outbox"]).iterdir() if _names(p, user["mail"], "pickup"))
+        page = _get(own, again["ca_file"], f"/mail/{name}")[2]
+        assert f'<a href="{again["sites"]["pickup"]}">' in page
+        assert f":{demo['port']}" not in page
         assert _stopped(running, signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("port", [443, 8443])
+def test_a_demos_webhooks_may_go_to_its_mailbox(port: int) -> None:
+    """Whatever its port: 443 stands in no address."""
+    config = demo_config(Ports(port, 1))
+    reach.check_listed(reach.target(origin(config.sites.mailbox[0], port) + TAKEN), settings_of(config))
 
 
 @pytest.mark.slow
