@@ -10,7 +10,7 @@ import asyncpg
 
 from ca.postgresql.connection import Connection
 from ca.postgresql.troubles import FAILED
-from ca.storage import StorageTrouble
+from ca.storage import StorageError, StorageTrouble
 
 # A commit that came to nothing, and one of which nobody knows, in our words.
 UNDONE, UNKNOWN = "UNDONE", "UNKNOWN"
@@ -66,7 +66,7 @@ async def was_committed(
                         )
             finally:
                 connection.terminate()
-        except FAILED as error:
+        except (*FAILED, StorageError) as error:  # the second of what is asked on each that is made
             if time.monotonic() > ends:
                 raise StorageTrouble(str(error), UNKNOWN, _UNTOLD) from error
         else:

@@ -34,7 +34,7 @@ from ca.postgresql.transaction import (
     over,
     run,
 )
-from ca.postgresql.troubles import FAILED, UNREACHED, Gone, ours, told
+from ca.postgresql.troubles import FAILED, LOST, UNREACHED, Gone, ours, told
 from ca.storage import (
     Condition,
     Recorder,
@@ -147,11 +147,11 @@ class Database:
             if made:
                 self._loop.result(migrate(server, schemas))
             self._looking = self._loop.result(self._begin())
-        except StorageTrouble as error:
+        except BaseException as error:
             self._loop.close()
-            raise ConfigError(told(error)) from error
-        except BaseException:
-            self._loop.close()
+            found = ours(error) if isinstance(error, FAILED) else error
+            if isinstance(found, StorageTrouble):
+                raise ConfigError(told(found)) from error
             raise
 
     @property
@@ -257,9 +257,10 @@ class Database:
         if self._journal is not None:
             # It may be another server than before, one that has taken over and lost what was committed last.
             try:
-                await connection.execute(READ)
-                await run(self._journal.check, Reading(connection))
-                await connection.execute("COMMIT")
+                async with asyncio.timeout(self._server.statement + _OVERDUE):  # nobody sweeps yet
+                    await connection.execute(READ)
+                    await run(self._journal.check, Reading(connection))
+                    await connection.execute("COMMIT")
             except BaseException:
                 connection.terminate()
                 raise
@@ -312,14 +313,13 @@ class Database:
         self._sweeping = self._loop.loop.call_later(1.0, self._sweep)
 
     async def _end(self) -> None:
+        # Until nobody waits any more a server that does not answer is noticed as ever.
+        others = asyncio.all_tasks() - {asyncio.current_task(), self._looking}
+        await asyncio.gather(*others, return_exceptions=True)
         self._looking.cancel()
         self._sweeping.cancel()
-        others = asyncio.all_tasks() - {asyncio.current_task(), self._looking}
-        await asyncio.gather(self._looking, *others, return_exceptions=True)
-        for connection in self._idle:
-            with suppress(*FAILED):
-                await connection.execute(f"DELETE FROM commit_marks WHERE slot = {connection.slot}")
-            await connection.close()
+        await asyncio.gather(self._looking, return_exceptions=True)
+        await asyncio.gather(*(_parted(each, self._server.connect) for each in self._idle))
         self._idle.clear()
 
     async def _look(self, eye: asyncpg.Connection) -> None:
@@ -332,8 +332,8 @@ class Database:
                 await asyncio.sleep(_LOOK)
                 begun = time.monotonic()
                 try:
-                    if eye.is_closed():
-                        eye = await connect(quick)
+                    if eye.is_closed():  # it may be another server, which has other numbers
+                        eye, seen = await connect(quick), ""
                     now = await eye.fetchval("SELECT pg_current_snapshot()::text", timeout=_ANSWERS)
                 except FAILED as error:
                     # Whoever asks for something is told; here there is nobody to tell.
@@ -342,7 +342,6 @@ class Database:
                     continue
                 if self._away is not None:
                     self._away, self._gave_up = None, asyncio.get_running_loop().create_future()
-                    seen = ""
                 if now != seen:
                     seen = now
                     self._committed += 1
@@ -390,7 +389,7 @@ class Database:
             self._used.add(connection)
             try:
                 return await use(connection)
-            except (*FAILED, StorageTrouble) as error:
+            except (*LOST, StorageTrouble) as error:
                 found = ours(error)
                 if asyncpg.InternalClientError in (type(error), type(error.__cause__)):
                     # The server has ended it while we asked for nothing, and the driver has not noticed yet.
@@ -511,6 +510,16 @@ class Database:
         finally:
             connection.asked_at = 0.0
         connection.mark = mark
+
+
+async def _parted(connection: asyncpg.Connection, seconds: float) -> None:
+    """In good order, if the server answers in so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await connection.execute(f"DELETE FROM commit_marks WHERE slot = {connection.slot}")
+            await connection.close()
+    except FAILED:
+        connection.terminate()
 
 
 def _heard(done: asyncio.Future[Any]) -> None:

@@ -31,8 +31,10 @@ UNREACHED = _TROUBLE["08"]
 _UNTRUSTED = "has a server whose certificate is not believed; see database.ca, and whose name is in it"
 _PLAIN = "has a server that speaks no TLS; set ssl = on there, or write database.sslmode = 'disable'"
 _REPLICAS = _TROUBLE["25006"]
-# What the driver raises; a time that is up is among the last.
-FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# What the driver raises on a connection, where any other OSError is of a work's own; and where it makes one.
+_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+LOST = (*_DRIVER, ConnectionError, TimeoutError)
+FAILED = (*_DRIVER, OSError)
 STALE = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 
 

@@ -2,6 +2,7 @@
 by ``make test-engines ENGINE=postgresql``."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -189,6 +190,22 @@ async def test_what_is_written_is_there_and_what_failed_is_not(database):
     assert await database.write(lambda db: db.execute("UPDATE things SET at = :at", {"at": 2**62})) == 1
     row = await database.read(lambda db: db.one("SELECT name, at, sum(at) OVER () FROM things"))
     assert [*row] == ["one", 2**62, 2**62]
+
+
+@pytest.mark.parametrize("ask", ["read", "write"])
+async def test_an_error_of_a_work_s_own_file_is_none_of_the_server_s(database, ask):
+    """It is raised as it is, and undoes what was written; the twin, of the server, is the operator's."""
+
+    def work(db):
+        if ask == "write":
+            add("one")(db)
+        raise PermissionError(13, "no key of an epoch", "window/1")
+
+    with pytest.raises(PermissionError, match="no key"):
+        await getattr(database, ask)(work)
+    with pytest.raises(StorageTrouble, match="terminating"):
+        await getattr(database, ask)(lambda db: db.one("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert names(database) == []
 
 
 async def test_errors_are_in_the_storage_s_words(database):
@@ -384,11 +401,12 @@ def test_who_cannot_be_reached_or_is_not_there_is_named(cluster, tmp_path):
     """With what to type; an address with a password is none, and is not repeated."""
     with pytest.raises(ConfigError, match=r"is not there; see database\.url, or make it: createdb NAME"):
         Database(cluster.url("nowhere"), tmp_path)
-    for url in (f"postgresql://me@/x?host={tmp_path}", "postgresql://me@db.invalid/x"):
+    addresses = (f"postgresql://me@/x?host={tmp_path}", "postgresql://me@db.invalid/x")
+    for url, made in itertools.product(addresses, (True, False)):
         with pytest.raises(
             ConfigError, match=r"cannot be reached; see database\.url, .*: pg_isready -h HOST"
         ):
-            Database(url, tmp_path)
+            Database(url, tmp_path, made=made)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         silent = Server((deaf.getsockname()[:2],), "me", "x", tls=False, connect=0.1)
         with pytest.raises(ConfigError, match=r"cannot be reached; .* \(TimeoutError\)"):
@@ -485,6 +503,37 @@ async def test_an_outcome_that_nobody_can_be_asked_for_is_not_guessed(by_way, wa
     way.open = True
     await by_way.write(add("after"))
     assert names(by_way) == ["before", "one", "after"]
+
+
+class Checked:
+    """A journal of which it matters only that a new connection is asked something; ``asks``: what, once."""
+
+    asks = ""
+
+    def check(self, db):
+        asks, self.asks = self.asks, ""
+        if asks:
+            db.one(asks)
+
+    def record(self, db, notes):
+        return lambda: None
+
+    def close(self):
+        pass
+
+
+async def test_an_outcome_is_asked_for_again_where_a_new_connection_is_lost_at_once(way, url, tmp_path):
+    """Be it before anything could be looked up: nothing is run again by a guess."""
+    journal, ran = Checked(), []
+    server = databases.patient(url.replace(str(way.server), way.host))
+    database = Database(server, tmp_path, [SCHEMA], journal=journal)
+    try:
+        await database.write(add("before"))
+        journal.asks, way.cut = "SELECT pg_terminate_backend(pg_backend_pid())", "after"
+        await database.write(lambda db: (ran.append(1), add(f"run {len(ran)}")(db)))
+        assert (names(database), journal.asks) == (["before", "run 1"], "")
+    finally:
+        database.close()
 
 
 async def test_a_connection_that_is_lost_before_the_commit_is_none_of_the_work_s(database, cluster):

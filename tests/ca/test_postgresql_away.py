@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("asyncpg", reason="asyncpg is not installed: pip install '.[postgres]'")
 
 from ca.databaseserver import parse
+from ca.errors import ConfigError
 from ca.postgresql.database import AWAY, Database
 from ca.revocation import RevocationStatus
 from ca.storage import Schema, Step, StorageTrouble
@@ -48,6 +49,16 @@ def opened(cluster, wire, tmp_path, request):
     yield database
     wire.become(OPEN)
     database.close()
+
+
+async def test_whoever_looks_by_another_connection_knows_nothing_of_before(opened):
+    """It may be another server by now, whose numbers say nothing about what was read from the first."""
+    await until(lambda: not unknown(opened))
+    before = opened.changed()
+    looking = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE :query"
+    query = {"query": "SELECT pg_current_snapshot%"}
+    await opened.read(lambda db: db.rows(f"{looking} AND datname = current_database()", query))
+    await until(lambda: not unknown(opened) and opened.changed() != before)
 
 
 def one(db):
@@ -96,6 +107,55 @@ async def test_away_and_back(opened, wire, mood):
     await opened.write(add("after"))
     assert [row[0] for row in await opened.read(lambda db: db.rows("SELECT name FROM things"))] == ["after"]
     await until(lambda: not unknown(opened))
+
+
+async def test_who_closes_waits_for_no_server_that_is_silent(opened, wire):
+    """What is still asked of it is cut off as ever, and connections that rest are let go of."""
+    asked = threading.Event()
+    await asyncio.gather(*(opened.write(add(f"{n}")) for n in range(4)))
+
+    def work(db):
+        one(db)
+        wire.become(DEAF)
+        asked.set()
+        return one(db)
+
+    waiting = asyncio.create_task(opened.read(work))
+    await asyncio.to_thread(asked.wait, PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.to_thread(opened.close)
+    with pytest.raises(StorageTrouble):
+        await waiting
+
+
+async def test_resting_connections_to_a_silent_server_are_let_go_of(opened, wire):
+    """Whoever closes asks each of them for something, and waits for all together as long as for one."""
+    await asyncio.gather(*(opened.write(add(f"{n}")) for n in range(4)))
+    wire.become(DEAF)
+    begun = time.monotonic()
+    await asyncio.to_thread(opened.close)
+    assert time.monotonic() - begun < 2 * opened._server.connect + 10
+
+
+class Silencing:
+    """A journal that makes the server silent when a new connection is to be compared."""
+
+    def __init__(self, wire):
+        self.wire = wire
+
+    def check(self, db):
+        self.wire.become(DEAF)
+        one(db)
+
+    def close(self):
+        pass
+
+
+def test_a_server_that_is_silent_while_it_is_compared_is_waited_for_no_longer(cluster, wire, tmp_path):
+    databases._make(cluster, "compared", "template0")
+    server = replace(parse(f"postgresql://postgres@127.0.0.1:{wire.port}/compared"), tls=False, statement=0.5)
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        Database(server, tmp_path, made=False, journal=Silencing(wire))
 
 
 @pytest.fixture
