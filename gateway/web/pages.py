@@ -9,7 +9,7 @@ import hashlib
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -80,6 +80,21 @@ Way = tuple[str, Text]
 
 GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
 SITE: web.AppKey[str] = web.AppKey("site", str)
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a site has of its own on a page about what went wrong."""
+
+    #: What its frame shows of who is there, for its `layout.html`. It raises nothing.
+    frame: Callable[[web.Request], Awaitable[Mapping[str, Any]]]
+    #: Refusal code -> its next step, where people's would lead the site's visitors astray.
+    steps: Mapping[str, Text]
+
+
+OWN: web.AppKey[Own] = web.AppKey("own", Own)
+#: What `Own.frame` gave, or would: whoever knows it already puts it there, and nobody is asked once more.
+FRAME: web.RequestKey[Mapping[str, Any]] = web.RequestKey("frame")
 _TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
 
 #: What is behind every other route: each path there is, with a line break in it too.
@@ -229,7 +244,7 @@ def words_page(
     page = render(
         request, "problem.html", status=words.status, headers=headers, words=words, reference=reference,
         at=at, rejection=rejection, again=again, test_url=test_url, ways=[way for way in ways if way[0]],
-        **values,
+        **{**request.get(FRAME, {}), **values},
     )  # fmt: skip
     if words.status >= 500:
         # Nothing came of it: loading it again is to try again.
@@ -241,8 +256,17 @@ def words_page(
     return page
 
 
-def _problem_again(request: web.Request, state: Mapping[str, Any]) -> web.Response:
+async def _framed(request: web.Request, status: int) -> None:
+    """Has a page about what went wrong stand in the frame of who is there. Where it is a fault of ours nobody
+    is asked who that is: the database may be what is at fault."""
+    own = request.app.get(OWN)
+    if own is not None and FRAME not in request and status < 500:
+        request[FRAME] = await own.frame(request)
+
+
+async def _problem_again(request: web.Request, state: Mapping[str, Any]) -> web.Response:
     """The page that `words_page` made for a POST, fetched."""
+    await _framed(request, state["words"]["status"])
     words: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in state["words"].items()
     }
@@ -265,6 +289,11 @@ async def problem(request: web.Request, code: str, *, at: int = 0, **detail: Any
     if isinstance(peer, VerifiedPeer):
         detail = {"common_name": peer.common_name} | detail
     reference = await references.note(gate.ra, site, code, path=request.path, **detail)
+    if (own := request.app.get(OWN)) is not None:
+        words = REFUSALS[code]
+        await _framed(request, words.status)
+        words = replace(words, next_step=own.steps.get(code, words.next_step))
+        return words_page(request, words, reference=reference, at=at, home="/")
     about = Role(site) if code in ABOUT_CERTIFICATE else None
     first = []
     if code == "throttled":
@@ -538,7 +567,7 @@ async def _afterwards(request: web.Request, handler: Handler) -> web.StreamRespo
         # Once the moment has come that it names, it is no longer so.
         if problem is None or 0 < problem["at"] <= request.app[GATE].now():
             return await handler(request)
-        return _problem_again(request, problem)
+        return await _problem_again(request, problem)
     response = await handler(request)
     problem = response.get(_STATE) if request.method == "POST" else None
     return response if problem is None else tell(request, request.rel_url.raw_path, {_PROBLEM: problem})

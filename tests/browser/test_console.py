@@ -328,6 +328,7 @@ async def test_a_day_at_the_console(world: World, tmp_path: Path) -> None:
         await expect(on.get_by_role("heading", name="運用者")).to_be_visible()
         await eye.look("operators")
         await eye.visit(url("/permissions"), "permissions")
+        await eye.visit(url("/nowhere"), "not-found")
         await eye.visit(url("/proposals"), "proposals")
         await eye.visit(url(f"/proposals/{await _proposed(world)}"), "proposal")
         await eye.visit(url("/operators/new"), "operator-new")

@@ -48,11 +48,11 @@ from gateway.sites.console import (
 )
 from gateway.sites.console.asking import ENROL
 from gateway.sites.console.entry import at_door
-from gateway.sites.console.visitors import Inner, Reading, inside
-from gateway.sites.console.words import BY_CODE, NOT_OURS, REFUSED
+from gateway.sites.console.visitors import PERMISSIONS, Inner, Reading, frame_of, inside
+from gateway.sites.console.words import BY_CODE, NOT_OURS, REFUSED, STEPS
 from gateway.web import uploads
 from gateway.web.context import Gate, Role
-from gateway.web.pages import EVERY_PATH, Handler, form, noted, site_application, words_page
+from gateway.web.pages import EVERY_PATH, OWN, Handler, Own, form, noted, site_application, words_page
 from gateway.web.words import CERTIFICATE
 
 _PROPOSAL = "/proposals/{number:[0-9]{1,12}}"
@@ -102,7 +102,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/me/passkeys", own.another),
     Route("POST", "/me/passkeys/new", own.add),
     Route("POST", "/me/passkeys/end", own.end_passkey),
-    Route("GET", "/permissions", overview.permissions),
+    Route("GET", PERMISSIONS, overview.permissions),
     Route("GET", "/proposals", proposals.listed),
     Route("GET", _PROPOSAL, proposals.page),
     Route("POST", _PROPOSAL + "/approve", proposals.approve),
@@ -228,7 +228,7 @@ ROUTES: tuple[Route, ...] = (
 
 def application(gate: Gate) -> web.Application:
     """The site as an application. It must stand behind a listener that requires an operator's certificate."""
-    app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
+    app = _site(gate)
     app[importing.LOOKING] = asyncio.Lock()
     app[exporting.PLACES] = Places()
     for method, path, handler in DOOR:
@@ -242,7 +242,7 @@ def application(gate: Gate) -> web.Application:
 
 def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """What the console shows to those without a good operator's certificate. An application of its own."""
-    app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
+    app = _site(gate)
 
     async def explain(request: web.Request) -> web.StreamResponse:
         rejection, state, reference = await noted(request, Role.CONSOLE)
@@ -257,3 +257,9 @@ def refused(gate: Gate) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
     app.router.add_route("*", EVERY_PATH, explain)
     app.freeze()
     return app._handle  # type: ignore[return-value]
+
+
+def _site(gate: Gate) -> web.Application:
+    app = site_application(gate, Role.CONSOLE, "gateway.sites.console")
+    app[OWN] = Own(frame_of, STEPS)
+    return app

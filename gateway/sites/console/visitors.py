@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -15,7 +17,7 @@ from ca.trust import VerifiedPeer
 from enroll.operators import actors
 from enroll.operators import store as operators
 from enroll.operators.actors import Actor, By
-from enroll.operators.roles import Act, Verdict
+from enroll.operators.roles import LABELS, Act, Verdict
 from enroll.operators.store import Glass, Operator
 from enroll.refusals import Refusal
 from gateway.sites.console.asking import (
@@ -32,12 +34,15 @@ from gateway.sites.console.asking import (
     typed,
     verified,
 )
-from gateway.sites.console.words import NOBODY, NOT_PERMITTED
+from gateway.sites.console.words import NOBODY, NOT_PERMITTED, OPEN_PERMISSIONS
 from gateway.sites.service.apart import STALE, form_token, is_own_form
 from gateway.web import references, sessions
-from gateway.web.pages import GATE, Handler, form, see_other, words_page
+from gateway.web.pages import FRAME, GATE, Handler, Way, form, see_other, words_page
 from gateway.web.sessions import Session
 from gateway.web.words import Words
+
+#: Which role may do what.
+PERMISSIONS = "/permissions"
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,24 @@ async def visitor_of(request: web.Request) -> Visitor | None:
     return Visitor(operator, actor, peer, session, secret, _alarms(taken, actor, ra.now()))
 
 
+# Seconds that somebody waits for the menu of a page about what went wrong.
+_PATIENCE = 2.0
+
+
+async def frame_of(request: web.Request) -> Mapping[str, Any]:
+    """What the frame shows of who is there, as `pages.Own` wants it: without a menu for whoever is not
+    logged in, or cannot be looked up."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return _frame(await visitor_of(request))
+    except Exception:  # whatever it is: the page tells of something else, and has to be there
+        return _frame(None)
+
+
+def _frame(visitor: Visitor | None) -> Mapping[str, Any]:
+    return {"visitor": visitor, "ROLES": LABELS}
+
+
 def _alarms(taken: Sequence[Glass], actor: Actor, at: int) -> list[tuple[Glass, bool | None]]:
     looks = Verdict.READ in actor.may(Act.AUDIT)
     in_force = [(each, None) for each in taken if each.ends_at > at]
@@ -110,6 +133,7 @@ def inside(
     async def entered(request: web.Request) -> web.StreamResponse:
         try:
             visitor = await visitor_of(request)
+            request[FRAME] = _frame(visitor)
             if visitor is None:
                 await at_the_door(request)
                 return await _to_login(request, read)
@@ -138,7 +162,8 @@ async def refuse(
     """The page of something that the console alone refuses."""
     reference = await references.note(request.app[GATE].ra, SITE, code, path=request.path)
     home = HOME if visitor is not None else ""
-    return words_page(request, words, reference=reference, home=home)
+    first: list[Way] = [(PERMISSIONS, OPEN_PERMISSIONS)] if words is NOT_PERMITTED else []
+    return words_page(request, words, reference=reference, home=home, first=first)
 
 
 async def confirmed(

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ca.trust import CertificateState
 from enroll.operators.roles import Act, Verdict
-from gateway.web.words import Text, Words
+from gateway.web.words import REFUSALS, Text, Words
 
 _ASK: Text = (
     "別の運用者に、照会番号を添えてご連絡ください。",
@@ -81,6 +81,36 @@ NOT_PERMITTED = Words(
         "「権限」の画面で、どの役割に依頼すればよいかをご確認ください。",
         "The page “Permissions” says which role to ask.",
     ),
+)
+
+OPEN_PERMISSIONS: Text = ("「権限」を開く", "Open “Permissions”")
+_TELL: Text = (
+    "照会番号を、サーバーの管理者にお伝えください。",
+    "Please tell those who run the server the reference number.",
+)
+_LATER: Text = (
+    "しばらくしてからもう一度お試しください。解消しない場合は、照会番号をサーバーの管理者にお伝えください。",
+    "Please try again later; if it persists, tell those who run the server the reference number.",
+)
+#: Refusal code -> the next step of an operator, who reads no mail of ours and calls no help desk.
+STEPS: Mapping[str, Text] = MappingProxyType(
+    {
+        **{code: _TELL for code, words in REFUSALS.items() if "ご照会先" in words.next_step[0]},
+        **dict.fromkeys(("unavailable", "ours", "clock_in_doubt", "issuing_later"), _LATER),
+        "throttled": (
+            "上記の日時を過ぎてから、もう一度お試しください。",
+            "Please try again after the time above.",
+        ),
+        "not_permitted": NOT_PERMITTED.next_step,
+        "not_found": (
+            "URLを確認するか、最初の画面へお戻りください。",
+            "Please check the address, or begin at the first page.",
+        ),
+        "cross_site": (
+            "最初の画面から、もう一度操作してください。",
+            "Please begin at the first page, and do it again there.",
+        ),
+    }
 )
 
 #: What is said above a page, by a word of ours.
