@@ -89,18 +89,15 @@ class PostgresSource:
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
         """The database as it is at one moment: nothing that is committed meanwhile is seen."""
-        loop = Loop()
+        loop, connection = Loop(), None
         try:
             connection = loop.result(connect(self.server))
-            try:
-                loop.result(connection.execute(READ))
-                yield Blocking(connection, loop)
-            finally:
-                loop.result(connection.close())
+            loop.result(connection.execute(READ))
+            yield Blocking(connection, loop)
         except FAILED as error:
             raise ours(error) from error
         finally:
-            loop.close()
+            loop.close(connection)
 
 
 class Database:

@@ -182,6 +182,16 @@ class _Selector(selectors.DefaultSelector):
         return super().select(timeout)
 
 
+async def _over(connection: asyncpg.Connection | None) -> None:
+    if connection is not None:
+        connection.terminate()  # whoever waits for it is told so
+    while running := asyncio.all_tasks() - {asyncio.current_task()}:
+        if connection is None:
+            for each in running:
+                each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
 # Turns of the loop that are taken without a look.
 _UNSEEN = 3
 
@@ -198,7 +208,10 @@ class Loop:
         """What it gives; blocks."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
-    def close(self) -> None:
+    def close(self, connection: asyncpg.Connection | None = None) -> None:
+        """``connection``: one that is let go of, with what is asked on it: whoever asked may have been
+        stopped meanwhile, by Ctrl-C."""
+        self.result(_over(connection))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()

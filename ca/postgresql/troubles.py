@@ -16,6 +16,8 @@ _TROUBLE = {
     "RESET search_path",
     "42501": "does not let our user do what it has to; make that user the owner of it, and of its tables: "
     "ALTER DATABASE NAME OWNER TO USER",
+    "55000": "takes no connections now; see its log, and whether it was closed: ALTER DATABASE NAME "
+    "ALLOW_CONNECTIONS true",
     "3D": "is not there; see database.url, or make it: createdb NAME",
     "53": "has no room left (disk, memory or connections); see its log",
     "57": "was stopped, or gave the statement up; see its log",

@@ -177,20 +177,17 @@ class Whole:
     @contextmanager
     def _connected(self) -> Iterator[tuple[Loop, asyncpg.Connection]]:
         """ConfigError for whatever of the server is the operator's to mend."""
-        loop = Loop()
+        loop, connection = Loop(), None
         try:
             long = max(_LONG, self.server.statement)
             named = replace(self.server, statement=long)
             connection = loop.result(connect(named, f"{NAME} whole"))
-            try:
-                yield loop, connection
-            finally:
-                # A transaction that did not come to its end comes to nothing by this.
-                connection.terminate()
+            yield loop, connection
         except (*FAILED, StorageTrouble) as error:
             found = ours(error)
             if not isinstance(found, StorageTrouble):
                 raise found from error
             raise ConfigError(told(found)) from error
         finally:
-            loop.close()
+            # A transaction that did not come to its end comes to nothing by this.
+            loop.close(connection)

@@ -2,6 +2,7 @@
 by ``make test-engines ENGINE=postgresql``."""
 
 import asyncio
+import gc
 import itertools
 import os
 import signal
@@ -10,13 +11,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
 
 asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed: pip install '.[postgres]'")
 
-from ca.databaseserver import Server  # noqa: E402
+from ca.databaseserver import Server, parse  # noqa: E402
 from ca.errors import ConfigError  # noqa: E402
 from ca.postgresql import commits  # noqa: E402
 from ca.postgresql import database as engine  # noqa: E402
@@ -25,6 +28,7 @@ from ca.postgresql.database import Database  # noqa: E402
 from ca.postgresql.tables import as_schema  # noqa: E402
 from ca.postgresql.transaction import STANDS  # noqa: E402
 from ca.postgresql.troubles import Unfit, ours  # noqa: E402
+from ca.postgresql.whole import Whole  # noqa: E402
 from ca.storage import (  # noqa: E402
     LOOK,
     UNTAKEN,
@@ -117,6 +121,16 @@ UNFIT = {
         ("ALTER ROLE keeper SET default_transaction_read_only = on",),
         "that our user may write: default_transaction_read_only",
     ),
+    "few connections": (
+        "OWNER keeper",
+        ("ALTER ROLE keeper CONNECTION LIMIT 1",),
+        r"has no room left .*connections.* \(too many connections",
+    ),
+    "no connections": (
+        "OWNER keeper ALLOW_CONNECTIONS false",
+        (),
+        "takes no connections now; .* ALLOW_CONNECTIONS true",
+    ),
     "octets": ("OWNER keeper ENCODING 'SQL_ASCII'", (), r"as UTF-8; make it anew: createdb .*\(SQL_ASCII\)"),
     "others' tables": (
         "OWNER keeper",
@@ -128,9 +142,13 @@ UNFIT = {
 
 @pytest.mark.parametrize("what", UNFIT)
 def test_a_database_that_is_none_for_us(cluster, tmp_path, what):
-    """Is said to the operator with what to type, is no fault of ours, and stays as it was."""
+    """Is said to the operator with what to type, and is no fault of ours."""
     made, typed, said = UNFIT[what]
-    for each in ("DROP DATABASE IF EXISTS unfit", "DROP ROLE IF EXISTS keeper", "CREATE ROLE keeper LOGIN"):
+    for each in (
+        "DROP DATABASE IF EXISTS unfit WITH (FORCE)",
+        "DROP ROLE IF EXISTS keeper",
+        "CREATE ROLE keeper LOGIN",
+    ):
         databases._wait(databases._asked(cluster.url("postgres"), each))
     databases._wait(
         databases._asked(cluster.url("postgres"), f"CREATE DATABASE unfit {made} TEMPLATE template0")
@@ -139,10 +157,49 @@ def test_a_database_that_is_none_for_us(cluster, tmp_path, what):
         databases._wait(databases._asked(cluster.url("unfit"), each))
     with pytest.raises(ConfigError, match=said):
         Database(cluster.url("unfit").replace("postgres@", "keeper@"), tmp_path, [SCHEMA])
-    left = databases._wait(
-        databases._asked(cluster.url("unfit"), "SELECT to_regclass('public.things') IS NULL")
-    )
-    assert left[0][0] is (what != "others' tables")
+
+
+@pytest.fixture
+def silent():
+    """A server's address that takes connections and says nothing; whom it has taken."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"postgresql://me@127.0.0.1:{listener.getsockname()[1]}/x", listener
+
+
+@pytest.fixture
+def interrupted():
+    """Ctrl-C is a KeyboardInterrupt in this thread, whatever those who run the tests make of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield partial(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("while_it", ["connects", "asks"])
+def test_who_is_stopped_while_the_server_is_at_it_leaves_nothing(url, silent, interrupted, caplog, while_it):
+    """Ctrl-C in a look at all of a database, or in a copy: no connection, no task, and nothing to read."""
+    address, listener = silent
+    before = {*threading.enumerate()}
+
+    def stop():
+        if while_it == "connects":
+            with listener.accept()[0]:
+                interrupted()
+                time.sleep(0.1)  # not closed before: that would be an answer
+            return
+        asked = "SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+        while not databases._wait(databases._asked(url, asked)):
+            time.sleep(0.01)
+        interrupted()
+
+    with ThreadPoolExecutor(1) as threads:
+        stopping = threads.submit(stop)
+        side = Whole(replace(parse(address if while_it == "connects" else url), tls=False))
+        with pytest.raises(KeyboardInterrupt), side.snapshot() as db:
+            db.rows("SELECT pg_sleep(60)")
+        stopping.result()
+    gc.collect()
+    assert [each.getMessage() for each in caplog.records] == []
+    assert {*threading.enumerate()} <= before
 
 
 def test_a_server_that_is_too_old():
