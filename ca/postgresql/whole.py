@@ -34,26 +34,31 @@ _TEMPORARY = "SELECT pg_my_temp_schema()"
 # What a key or a UNIQUE is made by is said by the constraint.
 _PARTS = {
     "table": "SELECT c.relname::text, c.relkind::text, concat_ws(' ', c.relkind::text, CASE WHEN"
-    " c.relrowsecurity THEN 'row security' END) FROM pg_class c WHERE c.oid IN ({})"
-    " AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+    " c.relrowsecurity THEN 'row security' END, CASE c.relpersistence WHEN 'u' THEN 'unlogged' END)"
+    " FROM pg_class c WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
     "column": "SELECT c.relname::text, a.attname::text, concat_ws(' ', format_type(a.atttypid, a.atttypmod),"
     " 'COLLATE ' || nullif(o.collname, 'default')::text, CASE WHEN a.attnotnull THEN 'NOT NULL' END,"
-    " CASE WHEN a.attidentity <> '' THEN 'IDENTITY' END, 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid))"
+    " CASE a.attidentity WHEN 'd' THEN 'IDENTITY' WHEN 'a' THEN"
+    " 'IDENTITY ALWAYS' END, 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid))"
     " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
     " LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum"
     " LEFT JOIN pg_collation o ON o.oid = a.attcollation"
     " WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p')",
-    "constraint": "SELECT c.relname::text, pg_get_constraintdef(k.oid), CASE WHEN k.convalidated THEN 'holds'"
-    " ELSE 'was never looked at' END FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
-    " WHERE c.oid IN ({})",
+    "constraint": "SELECT c.relname::text, pg_get_constraintdef(k.oid), CASE WHEN EXISTS (SELECT FROM"
+    " pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled NOT IN ('O', 'A'))"
+    " THEN 'off: ALTER TABLE ... ENABLE TRIGGER ALL' WHEN k.convalidated THEN 'holds'"
+    " ELSE 'was never looked at' END FROM pg_constraint k"
+    " JOIN pg_class c ON c.oid = k.conrelid WHERE c.oid IN ({})",
     "index": "SELECT t.relname::text, c.relname::text, concat_ws(' ', regexp_replace(pg_get_indexdef(c.oid),"
     " ' ON (ONLY )?[^ ]+\\.', ' ON '), CASE WHEN NOT (i.indisvalid AND i.indisready) THEN 'INVALID' END)"
     " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid"
     " WHERE t.oid IN ({}) AND NOT EXISTS"
     " (SELECT 1 FROM pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))",
-    "trigger": "SELECT c.relname::text, g.tgname::text, CASE WHEN g.tgisinternal THEN 'does nothing' ELSE"
-    " pg_get_triggerdef(g.oid) END FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid"
-    " WHERE c.oid IN ({}) AND (NOT g.tgisinternal OR g.tgenabled NOT IN ('O', 'A'))",
+    "trigger": "SELECT c.relname::text, g.tgname::text, pg_get_triggerdef(g.oid) FROM pg_trigger g"
+    " JOIN pg_class c ON c.oid = g.tgrelid WHERE c.oid IN ({}) AND NOT g.tgisinternal",
+    # One may do something else instead of what was asked, or nothing.
+    "rule": "SELECT c.relname::text, r.rulename::text, pg_get_ruledef(r.oid) FROM pg_rewrite r"
+    " JOIN pg_class c ON c.oid = r.ev_class WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p')",
 }
 
 

@@ -420,7 +420,22 @@ _ALONE: dict[str, dict[str, tuple[Sequence[str], str, str]]] = {
         "a foreign key that is asleep": (
             ("ALTER TABLE users DISABLE TRIGGER ALL",),
             "schema",
-            "is none of ours",
+            "is 'off: ALTER TABLE ... ENABLE TRIGGER ALL', and not 'holds'",
+        ),
+        "a rule": (
+            ("CREATE RULE r AS ON DELETE TO users DO INSTEAD NOTHING",),
+            "schema",
+            "rule r is none of ours",
+        ),
+        "a table that a crash empties": (
+            ("ALTER TABLE throttles SET UNLOGGED",),
+            "schema",
+            "table is 'r unlogged', and not 'r'",
+        ),
+        "numbers that are the server's alone": (
+            ("ALTER TABLE mails ALTER COLUMN id SET GENERATED ALWAYS",),
+            "schema",
+            "IDENTITY ALWAYS', and not",
         ),
         "no condition": (
             ("ALTER TABLE users DROP CONSTRAINT users_language_check",),
