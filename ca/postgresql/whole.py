@@ -29,6 +29,8 @@ from ca.storage import Filling, Schema, Shape, StorageTrouble, Table, Transactio
 
 # Seconds for a statement of whoever looks at all of it, or copies it.
 _LONG = 600.0
+# Without the limit of a write that stands still: nothing is asked here while all of another one is read.
+_BEGIN = WRITE[0]
 _TEMPORARY = "SELECT pg_my_temp_schema()"
 # Kind of what a table is made of -> what there is of it: table, name, how it is said. {} are the tables.
 # What a key or a UNIQUE is made by is said by the constraint.
@@ -117,7 +119,7 @@ class Whole:
     def held(self, tables: Sequence[Table]) -> Iterator[Transaction]:
         names = ", ".join((*(each.name for each in tables), "schema_steps", "commit_marks"))
         with self._connected() as (loop, connection):
-            loop.result(connection.execute("; ".join(WRITE)))
+            loop.result(connection.execute(_BEGIN))
             loop.result(connection.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"))
             yield Blocking(connection, loop)
             loop.result(connection.execute("COMMIT"))
@@ -126,7 +128,7 @@ class Whole:
     def filling(self, schemas: Sequence[Schema]) -> Iterator[Filling]:
         with self._connected() as (loop, connection):
             loop.result(make_ledger(connection))
-            loop.result(connection.execute("; ".join(WRITE)))
+            loop.result(connection.execute(_BEGIN))
             loop.result(bring_level(connection, schemas))
             yield _Filling(connection, loop)
             loop.result(connection.execute("COMMIT"))
@@ -137,7 +139,7 @@ class Whole:
     def made_shape(self, schemas: Sequence[Schema]) -> Shape:
         # Nobody else sees what is temporary, and nothing of it is left.
         async def make(connection: asyncpg.Connection) -> None:
-            await connection.execute("; ".join(WRITE))
+            await connection.execute(_BEGIN)
             await connection.execute("SET LOCAL search_path = pg_temp")
             for statement in (LEDGER, MARKS):
                 await connection.execute(statement)

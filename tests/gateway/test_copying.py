@@ -128,6 +128,17 @@ def _serves(place: Place, url: str) -> bool:
     return True
 
 
+def test_no_side_is_ended_while_the_other_one_is_read(place: Place) -> None:
+    """All of a million certificates is read on one side while the other is asked for nothing: for longer than
+    a write of the gateway's may stand still."""
+    limit = "SELECT extract(epoch FROM current_setting('idle_in_transaction_session_timeout')::interval)"
+    for begun in (place.server.filling(SCHEMAS), place.server.held(_TABLES)):
+        with begun as db:
+            row = db.one(limit)
+            assert row is not None
+            assert row[0] >= 600
+
+
 def test_there_and_back(place: Place) -> None:
     """Every row of every table is on the other side, and numbers go on; the directory, its journal and the
     lists go along; what it was copied from is served no more."""
