@@ -46,7 +46,7 @@ def new_runner() -> str:
 
 def alive(job: Job, at: int) -> bool:
     """Whether somebody does a job, and was heard of."""
-    return job.state is State.RUNNING and job.heartbeat_at is not None and at - STALE < job.heartbeat_at <= at
+    return job.state is State.RUNNING and job.heartbeat_at is not None and abs(at - job.heartbeat_at) < STALE
 
 
 async def work(ra: RegistrationAuthority, runner: str, *, rest: float = 0.0) -> None:
@@ -66,7 +66,7 @@ async def run(
     """Does a job to its end, or to where it is cancelled; the job as it is then. None if it is another's, or
     over already. Whatever stops it is raised, and it goes on later; after a fault of ours it has failed."""
     at = ra.now()
-    taken = await ra.database.write(lambda db: jobs.claim(db, number, runner, at, at - STALE))
+    taken = await ra.database.write(lambda db: jobs.claim(db, number, runner, at, STALE))
     if taken is None:
         return None
     try:

@@ -159,15 +159,16 @@ def payload(db: Db, number: int) -> dict[str, Any]:
     return found
 
 
-def claim(db: Db, number: int, runner: str, at: int, stale_at: int) -> Job | None:
-    """Takes a job that nobody has, or whose runner was not heard of since ``stale_at``. None if it is
-    somebody's, or over: of two that ask one gets it."""
+def claim(db: Db, number: int, runner: str, at: int, stale: int) -> Job | None:
+    """Takes a job that nobody has, or whose runner was not heard of within ``stale`` seconds of ``at``: its
+    clock may be a little ahead of ours. None if it is somebody's, or over: of two that ask one gets it."""
     row = db.one(
         "UPDATE jobs SET state = 'running', runner = :runner, heartbeat_at = :at,"
         " begun_at = coalesce(begun_at, :at) WHERE number = :number AND (state = 'waiting'"
-        " OR (state = 'running' AND (runner = :runner OR heartbeat_at <= :stale_at OR heartbeat_at > :at)))"
+        " OR (state = 'running'"
+        " AND (runner = :runner OR heartbeat_at <= :stale_at OR heartbeat_at >= :ahead_at)))"
         f" RETURNING {_COLUMNS}",
-        {"number": number, "runner": runner, "at": at, "stale_at": stale_at},
+        {"number": number, "runner": runner, "at": at, "stale_at": at - stale, "ahead_at": at + stale},
     )
     return None if row is None else _job(row)
 

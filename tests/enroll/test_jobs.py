@@ -176,6 +176,20 @@ async def test_who_is_taken_for_dead_does_no_row_any_more(tmp_path):
         assert len(mail_store.listed(look(ra.database), limit=999)) == 2 * 31
 
 
+async def test_whose_clock_is_a_little_ahead_is_alive(tmp_path):
+    """Of whichever node it is: its job is nobody else's. One that is far ahead was set right since."""
+    async with office(tmp_path) as ra:
+        number = await decided(ra, people(3))
+        claim = lambda runner: ra.database.write_now(  # noqa: E731
+            lambda db: jobs.claim(db, number, runner, ra.now(), running.STALE)
+        )
+        assert claim("ahead") is not None
+        for behind, alive in ((1, True), (running.STALE - 2, True), (1, False)):
+            clock_of(ra).advance(seconds=-behind)
+            assert running.alive(job(ra, number), ra.now()) is alive
+            assert (claim("behind") is None) is alive
+
+
 class Sleeping:
     """Workers that stop in the middle, as a process that is suspended."""
 
