@@ -43,6 +43,9 @@ _AFTER_FAILURE = 1.0
 # Certificates about which an answer is made in a turn, and rows that are looked at for them: a million new
 # ones take a quarter of an hour.
 _MOST, _ROWS = 512, 10_000
+# Where several write to the register at once a lower number may be committed after a higher one was seen: in
+# so many seconds so many rows are looked at once more.
+_AGAIN, _OVERTAKEN = 60.0, 2_000
 _ACTOR = "signer"
 _TROUBLE = (NoSignature, StorageError, OSError, Refusal)
 
@@ -72,6 +75,7 @@ class Answers:
         self._second, self._in_second = 0, 0
         # Up to where the register was looked through for certificates and changes without an answer.
         self._row = self._change = 0
+        self._again_at = monotonic()
         self._whole = 0
         #: How many were made: ahead, and because somebody asked.
         self.made_ahead = self.made_when_asked = 0
@@ -152,6 +156,8 @@ class Answers:
         whole = await ra.database.read(generations.last_change)
         if whole != self._whole:
             self._whole, self._row = whole, 0
+        if ra.database.shared and self._monotonic() - self._again_at >= _AGAIN:
+            self._again_at, self._row = self._monotonic(), max(self._row - _OVERTAKEN, 0)
         new, row = await _following(ra, published.unanswered, self._row, now)
         old = await ra.database.read(
             lambda db: published.old_answers(db, now - ANSWER_PERIOD, now + CRL_AHEAD, now, _MOST)

@@ -31,6 +31,8 @@ from tests.enroll.operators.test_asking import issued, office
 from tests.enroll.test_flow import picked_up
 from tests.enroll.test_jobs import counts, decided, people
 from tests.enroll.test_webhooks import added, half, way
+from tests.gateway.plainly import Seconds
+from tests.issued import issue
 from tests.looking import look
 from tests.races import RACERS, of_another_loop, raced, waits_for_a_lock
 from tests.receiver import receiving
@@ -104,6 +106,23 @@ async def test_whoever_leads_no_more_reads_and_writes_nothing(office_on):
         with pytest.raises(Superseded):
             each(work)
     assert [await new.read(work), await new.write(work), new.read_now(work), new.write_now(work)] == [1] * 4
+
+
+@databases.NEEDED
+async def test_an_answer_is_made_of_what_was_committed_late(on_postgresql, office_on):
+    """Of two that are written at once the second number may be seen first; the first one has its answer a
+    minute later, and is not waited for."""
+    ra, seconds = office_on, Seconds()
+    answers, leaf = Answers(seconds), await issue(ra)
+    later = "UPDATE certificates SET number = number + 1000 WHERE serial = :serial"
+    await ra.database.write(lambda db: db.execute(later, {"serial": leaf.serial}))
+    assert await answers.refresh(ra) == 1
+    await issue(ra)
+    made = []
+    for passed in (0.0, 59.0, 1.0, 60.0):
+        seconds.now += passed
+        made.append(await answers.refresh(ra))
+    assert made == [0, 0, 1, 0]
 
 
 @databases.NEEDED
