@@ -295,19 +295,8 @@ def proposal_expired(
     _to_operator(db, ra, "proposal_expired", number, mail, {"to": to, **proposal}, language, at)
 
 
-def operator_ending(
-    db: Transaction,
-    ra: RegistrationAuthority,
-    to: str,
-    mail: str,
-    language: Language,
-    ending: Mapping[str, str],
-    cause: str,
-    at: int,
-) -> None:
-    """Tells an operator, or whoever looks after a service, that its last certificate ends. ``ending``: name,
-    day, days and service."""
-    letter = operator_letter(db, ra, to, mail, language, ending, cause)
+def operator_ending(db: Transaction, ra: RegistrationAuthority, letter: writing.Letter, at: int) -> None:
+    """Tells an operator, or whoever looks after a service, that its last certificate ends."""
     writing.queue(db, ra.epochs, letter, at, pace=PACE["operator_ending"])
 
 
@@ -320,7 +309,7 @@ def operator_letter(
     ending: Mapping[str, str],
     cause: str,
 ) -> writing.Letter:
-    """What `operator_ending` says."""
+    """What `operator_ending` sends. ``ending``: name, day, days and service."""
     return _for_operators(db, ra, "operator_ending", cause, mail, {"to": to, **ending}, language)
 
 

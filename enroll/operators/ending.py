@@ -11,7 +11,6 @@ from typing import Any
 from ca.storage import Transaction
 from enroll import store
 from enroll.jst import days_left, shown_day
-from enroll.languages import Language
 from enroll.mail import occasions, writing
 from enroll.mail import store as mail_store
 from enroll.operators import store as operators
@@ -30,7 +29,7 @@ async def remind(ra: RegistrationAuthority) -> int:
     def work(db: Transaction) -> int:
         at, told = ra.now(), 0
         for each, end, step in _untold(db, ra):
-            occasions.operator_ending(db, ra, *_words(ra, each, end, step, at), at)
+            occasions.operator_ending(db, ra, _letter(db, ra, each, end, step, at), at)
             store.audit(db, at, _ACTOR, "operator.ending", each.name, step=step)
             told += 1
         return told
@@ -48,17 +47,17 @@ def of_today(
     there is a later certificate, or none, or it has ended, or the second letter has taken its place."""
     for each, end, step in _due(db, ra):
         if occasions.cause_of_ending(_cause(each, end, step)) == cause:
-            return occasions.operator_letter(db, ra, *_words(ra, each, end, step, at))
+            return _letter(db, ra, each, end, step, at)
     return None
 
 
-def _words(
-    ra: RegistrationAuthority, each: Operator, end: int, step: int, at: int
-) -> tuple[str, str, Language, dict[str, str], str]:
-    """To whom, in which language, what, and for what."""
+def _letter(
+    db: Transaction, ra: RegistrationAuthority, each: Operator, end: int, step: int, at: int
+) -> writing.Letter:
     facts = {"name": each.name, "day": shown_day(end), "days": str(days_left(end, at))}
     facts |= {"service": "yes" if each.kind == "service" else ""}
-    return each.display, each.mail or ra.settings.operator_mail, each.language, facts, _cause(each, end, step)
+    mail, cause = each.mail or ra.settings.operator_mail, _cause(each, end, step)
+    return occasions.operator_letter(db, ra, each.display, mail, each.language, facts, cause)
 
 
 def _untold(db: Transaction, ra: RegistrationAuthority) -> Iterator[tuple[Operator, int, int]]:

@@ -127,7 +127,9 @@ def _every(db: Transaction, ra: RegistrationAuthority) -> dict[str, Callable[[],
         "ca_ending": lambda: occasions.ca_ending(db, ra, Warned("1", "CA", SHORT, at), at),
         "operator_code": lambda: occasions.operator_code(db, ra, "n", "to", "o@example.jp", "C", "ja", at),
         "break_glass": lambda: occasions.break_glass(db, ra, "n", *op, glass, at),
-        "operator_ending": lambda: occasions.operator_ending(db, ra, *op, ending, "1", at),
+        "operator_ending": lambda: occasions.operator_ending(
+            db, ra, occasions.operator_letter(db, ra, *op, ending, "1"), at
+        ),
         "proposal_expired": lambda: occasions.proposal_expired(db, ra, *op, proposal, at),
     }
 
