@@ -104,8 +104,7 @@ class Pool:
         self._ending = True
         if self._checks is not None:
             self._checks.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._checks
+            await asyncio.wait({self._checks})
         for idle in self._idle:
             while idle:
                 idle.popleft().abort("ended")

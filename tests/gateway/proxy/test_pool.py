@@ -57,6 +57,20 @@ async def test_those_that_are_being_opened_count() -> None:
         assert await outcomes(pool, 2) == ["full"] * 2
 
 
+async def test_whoever_ends_it_may_be_stopped() -> None:
+    """Whoever waits for the end of its checks is not told that it went well when it is itself cancelled."""
+    pool = Pool(Upstream(parse_addresses(["http://127.0.0.1:9"]), "/health", waits=WAITS))
+    await pool.start()
+    try:
+        ending = asyncio.create_task(pool.end())
+        await asyncio.sleep(0)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+    finally:
+        await pool.stop()
+
+
 async def test_what_could_not_be_opened_takes_no_place() -> None:
     """However often an address refuses, that is what is told, and never that the pool is full."""
     async with running(saying()) as port:
