@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,10 +32,13 @@ from gateway.demo.sandbox import (
     HOST,
     PASSPHRASE_FILE,
     Ports,
+    begun_before,
     behind_login,
+    check_own,
     check_summary,
     directory_of,
     listening_on,
+    names_in,
     sandbox_in,
     summary_of,
     unless,
@@ -87,11 +91,9 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console, c
                 "leave --database out"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        if strange := [each.name for each in folder.iterdir() if not _is_ours(each)]:
-            raise ConfigError(
-                f"{folder} has {strange[0]} in it, and is no demo's; name another directory with --data DIR"
-            )
+        _check_place(folder)
         stack.enter_context(closing(rundir.hold(folder, HELD)))
+        (folder / _MARKER).touch()
         short = stack.enter_context(passing.directory(short=True))
         socket_directory = short / "socket"
         make_private_directory(socket_directory)
@@ -127,11 +129,17 @@ def demo(data: Path | None, port: int, summary: Path | None, console: Console, c
 
 
 _CONFIGURATION = "haproxy.cfg"
+# In the directory of such a demo from its beginning, when nothing else is.
+_MARKER = "demo-of-nodes"
+# What there is besides, up to the first dot.
+_OWN = re.compile(rf"postgresql|haproxy|node-[1-8]|{_MARKER}|{rundir.RUN}")
 
 
-def _is_ours(path: Path) -> bool:
-    stem = path.name.partition(".")[0]
-    return stem in ("postgresql", "haproxy", rundir.RUN) or stem.startswith("node-")
+def _check_place(folder: Path) -> None:
+    """ConfigError if there is anything that is no such demo's: by its name alone nothing is."""
+    begun = (folder / _MARKER).exists() or is_demo(folder / "node-1")
+    own = _OWN if begun else re.compile(rundir.RUN)
+    check_own(folder, {name for name in names_in(folder) if not own.fullmatch(name.partition(".")[0])})
 
 
 def _part_of(node: _Node, folder: Path) -> Part:
@@ -159,8 +167,10 @@ async def _demo(
             return {}
         if not is_demo(first.data):
             # Half a demo is none: what it has left is swept away.
+            if first.data.exists():
+                console.print(begun_before(running.folder))
             cluster.emptied()
-            for old in running.folder.glob("node-*/"):
+            for old in running.folder.glob("node-[1-8]/"):
                 shutil.rmtree(old)
         sandbox = await unless(
             stop, sandbox_in(first.data, replace(first.at, upstream=upstream), console.print)

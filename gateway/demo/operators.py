@@ -72,7 +72,7 @@ async def admit(deployment: Deployment) -> tuple[DemoOperator, ...]:
         write_private(file, issued.p12)
         found.append(
             DemoOperator(
-                name, role.value, f"{display}, {LABELS[role][1]}", str(file.absolute()), P12_PASSWORD
+                name, role.value, f"{display}, {LABELS[role][1]}", f"{FOLDER}/{file.name}", P12_PASSWORD
             )
         )
     write_private(deployment.data / SEED, ra.vault.seal(_PURPOSE, stand_in.seed))

@@ -250,7 +250,7 @@ def _described(deployment: Deployment, part: Part) -> DemoUser:
     certificate = _certificate(deployment, part)
     return replace(
         user,
-        p12=str(_p12_of(deployment, part)),
+        p12=f"{P12_FOLDER}/{_p12_of(deployment, part).name}",
         p12_password=P12_PASSWORD,
         serial=certificate.serial,
         not_after_at=certificate.not_after_at,

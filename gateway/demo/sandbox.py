@@ -7,8 +7,8 @@ import json
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rich.console import Console
 from ca import datadir
 from ca.clock import OffsetClock, SystemClock
 from ca.errors import ConfigError
-from ca.files import read_file, write_private
+from ca.files import make_private_directory, read_file, write_private
 from ca.profiles import Audience
 from ca.publication import Places, certificate_path, list_path
 from ca.sealing import PassphraseCost
@@ -57,6 +57,10 @@ SPARE_KEYS = 4
 # The passphrase is 144 random bits in a file beside what it seals: nobody guesses it, however fast that is,
 # and every command on a demo would take a fifth of a second longer.
 _COST = PassphraseCost(iterations=1, lanes=1, memory_kib=64)
+# Where a demo is while it is being made; no other program gives a directory this name.
+_DRAFT = "sekisho-demo-unfinished"
+# What the marker says of files: by their folder and their name.
+_FILES = {"p12", "pem"}
 #: To whoever would serve what somebody else has.
 HELD = "stop that first, or name another directory with --data DIR"
 
@@ -100,15 +104,11 @@ async def _demo(
     busy: bool,
 ) -> dict[str, Any]:
     port = listening.getsockname()[1]
-    with stop_signals(demo=True) as stop, listening_on(0) as behind, ExitStack() as held:
-        if kept := is_demo(data):
-            held.enter_context(closing(rundir.hold(data, HELD)))
+    with stop_signals(demo=True) as stop, listening_on(0) as behind, _held(data):
         upstream = behind.getsockname()[1]
         sandbox = await unless(stop, sandbox_in(data, Ports(port, upstream), console.print))
         if sandbox is None:
             return {}
-        if not kept:
-            held.enter_context(closing(rundir.hold(data, HELD)))
         deployment = open_deployment(data, sandbox.passphrase, spare_keys=SPARE_KEYS)
         start_log("warning")
         await hooks.follow(deployment)
@@ -243,11 +243,11 @@ def _revocation(deployment: Deployment, base: str) -> dict[str, str | None]:
 async def sandbox_in(data: Path, at: Ports, told: Callable[[str], None]) -> Sandbox:
     """The demo in a directory: the one that is there, or a new one."""
     if not is_demo(data):
-        await _make(data, at, told, existed=_check_place(data))
+        await _make(data, at, told)
     marker = json.loads(read_file(data / DEMO_MARKER, "demo"))
-    users = tuple(DemoUser(**user) for user in marker["users"])
-    people = tuple(DemoOperator(**each) for each in marker.get("operators", ()))
-    systems = tuple(DemoService(**each) for each in marker.get("services", ()))
+    users = tuple(DemoUser(**_placed(data, user)) for user in marker["users"])
+    people = tuple(DemoOperator(**_placed(data, each)) for each in marker.get("operators", ()))
+    systems = tuple(DemoService(**_placed(data, each)) for each in marker.get("services", ()))
     config = demo_config(at, console=bool(people), api=bool(systems))
     if not at.database:
         # It may have been copied to a server since (sekisho db copy).
@@ -256,39 +256,67 @@ async def sandbox_in(data: Path, at: Ports, told: Callable[[str], None]) -> Sand
     return Sandbox(data, (data / PASSPHRASE_FILE).read_text().strip(), users, people, systems)
 
 
-async def _make(data: Path, ports: Ports, told: Callable[[str], None], *, existed: bool) -> None:
-    """Makes everything; the marker comes last, so that half a demo is none and is swept away."""
-    try:
-        told("Making the demo's CA and its people (a few seconds) ...")
-        passphrase = secrets.token_urlsafe(18)
-        at = SystemClock().seconds() - LONGEST_PAST
-        datadir.create(data, passphrase, at, cost=_COST)
-        datadir.add_issuer(data, passphrase, operators.CA, at, audience=Audience.OPERATORS)
-        write_private(data / PASSPHRASE_FILE, passphrase.encode() + b"\n")
-        (data / FILE_NAME).write_text(toml_of(demo_config(ports)))
-        clock = OffsetClock(data / CLOCK)
-        deployment = open_deployment(data, passphrase, clock=clock, spare_keys=SPARE_KEYS)
+def _placed(data: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """With its files by where they are now: the directory may have been moved since."""
+    there = {name: data.absolute().joinpath(*Path(told[name]).parts[-2:]) for name in _FILES & told.keys()}
+    return {**told, **{name: str(path) for name, path in there.items() if told[name]}}
+
+
+async def _make(data: Path, ports: Ports, told: Callable[[str], None]) -> None:
+    """Makes everything in a draft, out of which it moves once it is whole, the marker last.
+
+    What is left of a demo that was killed in the middle is in the draft, and nothing else is taken away.
+    """
+    draft = data / _DRAFT
+    make_private_directory(data)
+    if not is_demo(draft):
+        if draft.exists():
+            told(begun_before(data))
+            shutil.rmtree(draft)
         try:
-            users = await populate(deployment, clock, lambda words: None)
-            people = await operators.admit(deployment)
-            systems = await services.admit(deployment)
-            await hooks.begin(deployment)
-            await applying.at_the_desk(deployment)
-            await applying.came_back(deployment)
-            # That of the day on which its CA was made has ended.
-            datadir.renew_root_list(deployment.datadir, SystemClock().seconds())
-        finally:
-            await deployment.close()
-        marker = {
-            "format": 1,
-            "users": [asdict(user) for user in users],
-            "operators": [asdict(each) for each in people],
-            "services": [asdict(each) for each in systems],
-        }
-        write_private(data / DEMO_MARKER, json.dumps(marker, ensure_ascii=False).encode())
-    except BaseException:
-        _empty(data, keep=existed)
-        raise
+            await _fill(draft, ports, told)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    for each in sorted(draft.iterdir(), key=lambda each: each.name == DEMO_MARKER):
+        each.rename(data / each.name)
+    draft.rmdir()
+
+
+def begun_before(data: Path) -> str:
+    """What is said of a directory whose demo was killed too early."""
+    return f"{data} was left by a demo that ended before it was whole; it is made anew."
+
+
+async def _fill(data: Path, ports: Ports, told: Callable[[str], None]) -> None:
+    told("Making the demo's CA and its people (a few seconds) ...")
+    passphrase = secrets.token_urlsafe(18)
+    at = SystemClock().seconds() - LONGEST_PAST
+    datadir.create(data, passphrase, at, cost=_COST)
+    datadir.add_issuer(data, passphrase, operators.CA, at, audience=Audience.OPERATORS)
+    write_private(data / PASSPHRASE_FILE, passphrase.encode() + b"\n")
+    (data / FILE_NAME).write_text(toml_of(demo_config(ports)))
+    clock = OffsetClock(data / CLOCK)
+    deployment = open_deployment(data, passphrase, clock=clock, spare_keys=SPARE_KEYS)
+    try:
+        users = await populate(deployment, clock, lambda words: None)
+        people = await operators.admit(deployment)
+        systems = await services.admit(deployment)
+        await hooks.begin(deployment)
+        await applying.at_the_desk(deployment)
+        await applying.came_back(deployment)
+        # That of the day on which its CA was made has ended.
+        datadir.renew_root_list(deployment.datadir, SystemClock().seconds())
+    finally:
+        await deployment.close()
+    shutil.rmtree(data / rundir.RUN, ignore_errors=True)
+    marker = {
+        "format": 1,
+        "users": [asdict(user) for user in users],
+        "operators": [asdict(each) for each in people],
+        "services": [asdict(each) for each in systems],
+    }
+    write_private(data / DEMO_MARKER, json.dumps(marker, ensure_ascii=False).encode())
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Sandbox]) -> Sandbox | None:
@@ -303,12 +331,48 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Sandbox]) -> San
     return None
 
 
-def _check_place(data: Path) -> bool:
-    """Whether the directory exists already. ConfigError if it holds anything that is no demo's."""
+@contextmanager
+def _held(data: Path) -> Iterator[None]:
+    """Keeps everybody else out of the directory, which is as it was before if no demo comes of it.
+
+    ConfigError if it holds anything that is no demo's.
+    """
     existed = data.exists()
-    if existed and any(data.iterdir()):
-        raise ConfigError(f"{data} is not empty and no demo's; name another directory with --data DIR")
-    return existed
+    if not is_demo(data):
+        _check_place(data)
+    with closing(rundir.hold(data, HELD)):
+        try:
+            yield
+        finally:
+            if not is_demo(data):
+                shutil.rmtree(data / rundir.RUN, ignore_errors=True)
+                if not existed:
+                    with suppress(OSError):  # somebody has put something there meanwhile
+                        data.rmdir()
+
+
+def _check_place(data: Path) -> None:
+    datadir.check_owner(data)
+    if data.exists() and not data.is_dir():
+        raise ConfigError(f"{data} is a file; name a directory with --data DIR")
+    strange = names_in(data) - {_DRAFT, rundir.RUN}
+    if is_demo(data / _DRAFT):
+        # Killed while all of it moved up: that goes on, and writes over nothing.
+        strange &= names_in(data / _DRAFT)
+    check_own(data, strange)
+
+
+def names_in(directory: Path) -> set[str]:
+    """What is in a directory; nothing where there is none."""
+    return {each.name for each in directory.iterdir()} if directory.exists() else set()
+
+
+def check_own(directory: Path, strange: Collection[str]) -> None:
+    """ConfigError if a directory has something in it that is no demo's."""
+    if strange:
+        raise ConfigError(
+            f"{directory} has {min(strange)} in it, and is no demo's; name another directory with --data DIR"
+        )
 
 
 def _check_alone(data: Path) -> None:
@@ -337,17 +401,6 @@ def write_summary(file: Path | None, told: Mapping[str, Any]) -> None:
     """In one piece, for who waits for it."""
     if file is not None:
         write_private(file.absolute(), json.dumps(told, ensure_ascii=False, indent=1).encode())
-
-
-def _empty(data: Path, *, keep: bool) -> None:
-    if not keep:
-        shutil.rmtree(data, ignore_errors=True)
-        return
-    for entry in data.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink()
 
 
 @contextmanager

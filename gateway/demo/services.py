@@ -49,7 +49,7 @@ async def admit(deployment: Deployment) -> tuple[DemoService, ...]:
     p12, pem = folder / f"{_NAME}.p12", folder / f"{_NAME}.pem"
     write_private(p12, issued.p12)
     write_private(pem, pem_of(issued.p12, P12_PASSWORD))
-    files = str(p12.absolute()), P12_PASSWORD, str(pem.absolute())
+    files = f"{FOLDER}/{p12.name}", P12_PASSWORD, f"{FOLDER}/{pem.name}"
     return (DemoService(_NAME, _ROLE.value, _DISPLAY, *files),)
 
 

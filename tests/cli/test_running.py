@@ -449,17 +449,33 @@ def test_a_summary_that_cannot_be_written(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_demo_is_taken_up_again(demo: dict[str, Any], tmp_path: Path, *, killed: bool) -> None:
     """The same directory gives the same people; a port that is taken is replaced by a free one, and whatever
-    leads to the demo leads there: webhooks to its mailbox, addresses in letters of before."""
+    leads to the demo leads there: webhooks to its mailbox, addresses in letters of before, people's files.
+    ``killed``: while what was made moved to its place."""
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
     shutil.copytree(demo["data"], data, ignore=shutil.ignore_patterns("*.sock"))
+    if killed:
+        draft = data / "sekisho-demo-unfinished"
+        draft.mkdir()
+        for name in ("sekisho.db", "servers", "demo.json"):
+            (data / name).rename(draft / name)
+        # Somebody else's of that name.
+        (data / "servers").touch()
+        refused = Shell(data)("demo", "--port", "0")
+        assert refused.error["message"].startswith(f"{data} has servers in it, and is no demo's")
+        (data / "servers").unlink()
     words = ("demo", "--data", str(data), "--port", str(demo["port"]), "--summary", str(summary))
     with process(*words, log=log, copied=True) as running:
         until(summary.exists, log, running)
         again = json.loads(summary.read_text())
         assert [u["serial"] for u in again["users"]] == [u["serial"] for u in demo["users"]]
         assert again["port"] != demo["port"]
+        files = [each["p12"] for name in ("users", "operators", "services") for each in again[name]]
+        files += [each["pem"] for each in again["services"]]
+        assert {Path(each).parent.parent for each in files if each} == {data}
+        assert [each for each in files if each and not Path(each).is_file()] == []
         assert _get(again["sites"]["pickup"], again["ca_file"])[0] == 200
         place = ("--data", again["data"], "--passphrase-file", again["passphrase_file"])
         listed = typed("webhook", "list", *place, "--json")
@@ -486,7 +502,7 @@ def test_a_demo_that_is_stopped_early_leaves_nothing(tmp_path: Path) -> None:
     """Stopped while its people are being made, the demo sweeps its directory and writes no summary."""
     data, summary, log = tmp_path / "data", tmp_path / "summary.json", tmp_path / "log"
     with process("demo", "--data", str(data), "--port", "0", "--summary", str(summary), log=log) as running:
-        until(lambda: (data / "sekisho.db").exists(), log, running)
+        until(lambda: list(data.rglob("sekisho.db")) != [], log, running)
         assert _stopped(running, signal.SIGTERM) == 0
     assert not summary.exists()
     assert not data.exists()

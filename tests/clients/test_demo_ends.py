@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from gateway.demo import passing
-from tests.cli.processes import SEKISHO
+from tests.cli.processes import SEKISHO, typed
 from tests.clients.demo import Demo, environment, missing, up
 from tests.started import family_of, started
 
@@ -132,6 +132,29 @@ def test_by_force(place: Path, words: tuple[str, ...], monkeypatch: pytest.Monke
     told: list[str] = []
     passing.clear(told.append)
     assert (left.directories(), len(told) > 0) == ([], True)
+
+
+def test_while_it_is_made(place: Path, words: tuple[str, ...]) -> None:
+    """kill -9: the next one of its directory begins anew, and says so; what somebody has put there meanwhile
+    is neither taken away nor taken for a demo's."""
+    data = place / "data"
+    command = [SEKISHO, "demo", "--port", "0", "--data", data, *words]
+    with started(command, env=environment() | {"TMPDIR": str(place)}, stdin=subprocess.DEVNULL) as process:
+        end = time.monotonic() + _PATIENCE
+        drafts = [each / "sekisho-demo-unfinished" for each in (data, data / "node-1")]
+        while not any((each / "vault.json").exists() for each in drafts):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.kill()
+    (data / "letter.txt").write_text("mine")
+    refused = typed("demo", "--port", "0", "--data", str(data), *words)
+    assert (refused.returncode, "letter.txt" in refused.stderr) == (1, True), refused.stderr
+    assert (data / "letter.txt").read_text() == "mine"
+    (data / "letter.txt").unlink()
+    with _running(place, "--data", str(data), *words) as (process, demo):
+        assert len(demo.summary["users"]) > 0
+    assert f"{data} was left by a demo that ended before it was whole" in (place / "log").read_text()
 
 
 def test_not_where_it_is_to_outlive_the_terminal(place: Path) -> None:

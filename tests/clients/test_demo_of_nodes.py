@@ -245,11 +245,13 @@ def test_nodes_want_a_server(tmp_path: Path) -> None:
     (tmp_path / "demo" / "demo.json").write_text("{}")
     refused = shell("demo", *_WORDS, "--data", str(tmp_path / "demo"))
     assert (refused.code, "--data DIR" in refused.error["message"]) == (1, True)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "letter.txt").write_text("mine")
-    refused = shell("demo", *_WORDS, "--data", str(tmp_path / "other"))
-    assert (refused.code, "letter.txt" in refused.error["message"]) == (1, True)
-    assert [each.name for each in (tmp_path / "other").iterdir()] == ["letter.txt"]
+    # By its name alone nothing is a demo's.
+    for name in ("letter.txt", "node-exporter", "node-1", "postgresql"):
+        other = tmp_path / f"with {name}"
+        (other / name).mkdir(parents=True)
+        refused = shell("demo", *_WORDS, "--data", str(other))
+        assert (refused.code, f"has {name} in it" in refused.error["message"]) == (1, True)
+        assert [each.name for each in other.iterdir()] == [name]
 
 
 def test_a_cluster_whose_making_was_killed(place: Path) -> None:
