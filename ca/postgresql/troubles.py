@@ -19,7 +19,8 @@ _TROUBLE = {
     "55000": "takes no connections now; see its log, and whether it was closed: ALTER DATABASE NAME "
     "ALLOW_CONNECTIONS true",
     "3D": "is not there; see database.url, or make it: createdb NAME",
-    "53": "has no room left (disk, memory or connections); see its log",
+    "53": "has no room left (disk, memory or connections); see its log, and there: df -h, free -h, "
+    "SHOW max_connections",
     "57": "was stopped, or gave the statement up; see its log",
     "58": "has trouble with its disk; see its log",
     "25P03": "ended what stood still in the middle; see what stopped us",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ca.errors import ConfigError
-from ca.storage import Filling, Row, Shape, StorageError, Table, Transaction
+from ca.storage import Filling, Row, Shape, StorageError, StorageTrouble, Table, Transaction
 from ca.whole import store
 
 
@@ -33,6 +33,8 @@ def copied(source: Transaction, target: Filling, tables: Iterable[Table]) -> Ite
             summed.add(page)
             try:
                 target.put(table.name, table.columns, [tuple(row) for row in page])
+            except StorageTrouble:
+                raise  # no row's fault
             except StorageError as error:
                 first, last = (_key(table, page[at]) for at in (0, -1))
                 raise ConfigError(

@@ -251,6 +251,13 @@ _IN_FILE = (
     "DELETE FROM _sqlite_migrations WHERE name = 'tomorrow'",
 )
 _NOBODYS = "DELETE FROM belongs_to"
+# As on a full disk.
+_FULL = (
+    "DO $$ BEGIN CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+    " 'BEGIN RAISE disk_full; END'; CREATE TRIGGER no_room BEFORE INSERT ON users FOR EACH ROW"
+    " EXECUTE FUNCTION no_room(); END $$",
+    "DROP FUNCTION no_room CASCADE",
+)
 #: What is in the way of the way there -> what is said of it.
 _IN_THE_WAY: dict[str, tuple[Callable[[Place], Any], str]] = {
     "a gateway": (lambda p: _locked(p, "sekisho.pid"), "a gateway serves"),
@@ -273,6 +280,7 @@ _IN_THE_WAY: dict[str, tuple[Callable[[Place], Any], str]] = {
         lambda p: _with(p.server, "CREATE TABLE bills (a BIGINT)", "DROP TABLE bills"),
         r"none of ours \(bills\)",
     ),
+    "no room there": (lambda p: _with(p.server, *_FULL), r"has no room left \(disk.*\); see its log"),
     "newer there": (lambda p: _with(p.server, *_ROOMS), r"a newer sekisho \(ca: tomorrow\)"),
     "newer here": (lambda p: _with(p.file, *_IN_FILE), r"a newer sekisho \(ca: tomorrow\)"),
     "not as it was made": (
