@@ -142,7 +142,7 @@ async def _imported(world: World) -> int:
     assert isinstance(found, asking.Proposed)
     number: int = (await asking.approve(ra, approver, found.number)).result["job"]
     refused = Line(2, "refused", code="not_found", field="policy_number")
-    await ra.database.write(lambda db: jobs.claim(db, number, "test", ra.now(), 0))
+    await ra.database.write(lambda db: jobs.claim(db, number, "test", ra.now(), 30))
     await ra.database.write(lambda db: jobs.advance(db, number, "test", refused, ra.now()))
     return number
 

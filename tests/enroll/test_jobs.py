@@ -133,7 +133,7 @@ async def test_what_waits_for_somebody_is_counted(tmp_path):
         made = ra.now()
         first, second = await decided(ra, people(3)), await decided(ra, people(2, "x,y,z,"))
         clock_of(ra).advance(seconds=100)
-        await ra.database.write(lambda db: jobs.claim(db, second, "r", ra.now(), 0))
+        await ra.database.write(lambda db: jobs.claim(db, second, "r", ra.now(), running.STALE))
         assert jobs.standing(look(ra.database)) == jobs.Standing(1, 1, 0, made)
         await running.run(ra, first, "r")
         assert jobs.standing(look(ra.database)) == jobs.Standing(0, 1, 0, made + 100)

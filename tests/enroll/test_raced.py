@@ -300,7 +300,7 @@ async def a_job(ra, _):
     job = Job(0, "user.import", "x", None, "t", "t", "t", 1, ra.now())
     number = await ra.database.write(lambda db: jobs.add(db, job, {}))
     works = (
-        ra.database.write(lambda db, r=f"r{runner}": jobs.claim(db, number, r, ra.now(), 0))
+        ra.database.write(lambda db, r=f"r{runner}": jobs.claim(db, number, r, ra.now(), 30))
         for runner in range(RACERS)
     )
     assert sum(each is not None for each in await raced(*works)) == 1
