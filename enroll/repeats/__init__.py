@@ -67,8 +67,8 @@ async def claim(ra: RegistrationAuthority, account: int, key: str, digest: str) 
         assert there is not None
         if there.digest != digest or there.answer is not None:
             return there
-        # A clock that was set back does not keep a key for ever.
-        gone = not 0 <= ra.now() - there.claimed_at < GONE
+        # Another node's clock may be a little ahead; one that was set back does not keep a key for ever.
+        gone = abs(ra.now() - there.claimed_at) >= GONE
         return wanted if gone and store.take_over(db, there, wanted) else there
 
     found = await ra.database.write(work)

@@ -46,7 +46,7 @@ def opened(vault: Vault, page: str, session: str, at: int, value: str) -> Mappin
     except (BrokenSeal, NoBase64, ValueError):
         return {}
     told = json.loads(zlib.decompress(packed))
-    if (told["page"], told["session"]) != (page, _mark(session)) or not 0 <= at - told["at"] < GOOD_FOR:
+    if (told["page"], told["session"]) != (page, _mark(session)) or abs(at - told["at"]) >= GOOD_FOR:
         return {}
     state: Mapping[str, Any] = told["state"]
     return state

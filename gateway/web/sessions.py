@@ -129,7 +129,8 @@ async def take_over(ra: RegistrationAuthority, token: str) -> Session | None:
     if not token or len(token) > 100 or not token.isascii():
         return None
     found = await ra.database.write(lambda db: store.take_session(db, token_hash(token), _TICKET))
-    if found is None or not found["created_at"] <= ra.now() < found["ends_at"]:
+    # The clock of whichever node has made it may be a little ahead.
+    if found is None or abs(ra.now() - found["created_at"]) >= _ON_THE_WAY:
         return None
     return Session(**{**found, "data": {}})
 

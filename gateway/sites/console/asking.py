@@ -212,5 +212,5 @@ def kept(request: web.Request, value: str) -> Mapping[str, Any] | None:
         told: Mapping[str, Any] = json.loads(zlib.decompress(ra.vault.open(_KEPT, urlsafe_b64decode(value))))
     except (BrokenSeal, NoBase64, ValueError):
         return None
-    good = told["of"] == peer.fingerprint and 0 <= ra.now() - told["at"] < _KEPT_FOR
+    good = told["of"] == peer.fingerprint and abs(ra.now() - told["at"]) < _KEPT_FOR
     return told if good else None

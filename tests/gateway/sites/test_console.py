@@ -450,7 +450,10 @@ async def test_a_challenge_is_answered_once(office: Office) -> None:
     late = one.signed(options_of(await one.at.get("/login")))
     clock_of(office.served.ra).advance(seconds=5 * MINUTE)
     assert (await one.at.post("/login", {"answer": late})).path == "/login"
-    assert (await one.log_in()).path == "/"
+    # Of a node whose clock is a little ahead of the one that is answered.
+    early = one.signed(options_of(await one.at.get("/login")))
+    clock_of(office.served.ra).advance(seconds=-5)
+    assert (await one.at.post("/login", {"answer": early})).path == "/"
     asked = options_of(await one.at.post("/me/passkeys"))
     await one.at.post("/logout")
     assert (await one.at.post("/login", {"answer": one.signed(asked)})).path == "/login"
