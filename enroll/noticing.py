@@ -62,6 +62,26 @@ def needless(
     return "the second notice has taken its place" if later or letter["kind"] == "renewal_30" else None
 
 
+def of_members(
+    db: Transaction, ra: RegistrationAuthority, letter: Mapping[str, Any], cause: str, at: int
+) -> writing.Letter | None:
+    """A letter to a 管理者 as it is to leave: without whoever has renewed since it was queued, has nothing to
+    renew any more, or is another organisation's by now. None where nobody is left, or whom it is to is no
+    管理者 any more."""
+    admin = store.user(db, letter["user_id"])
+    if admin is None or admin.role != "admin":
+        return None
+    due = list[tuple[store.User, Enrollment]]()
+    for serial in letter["about"].split():
+        source = store.enrollment_of(db, serial)
+        user = store.user(db, source.user_id) if source is not None else None
+        if source is None or user is None or user.policy_number != admin.policy_number:
+            continue
+        if (source.not_after_at or 0) >= at and wanted(db, source, "renewal_7"):
+            due.append((user, source))
+    return occasions.members_letter(db, ra, admin, due, cause) if due else None
+
+
 def missing(db: Transaction, source: Enrollment, kind: writing.Kind, *, again: bool = False) -> bool:
     """Whether a certificate has no notice of a kind: none was queued, or it never left and may now.
     ``again``: an operator says that it may."""

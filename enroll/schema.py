@@ -297,6 +297,12 @@ UPDATE counters SET said = coalesce((SELECT hash FROM audit WHERE id = counters.
 WHERE name = 'audit';
 """
 
+_ABOUT = """
+-- Of a letter about many: the serials of their certificates, with spaces between. Who is named is decided
+-- when it leaves.
+ALTER TABLE mails ADD COLUMN about TEXT NOT NULL DEFAULT '';
+"""
+
 
 def _statements(part: str) -> tuple[str, ...]:
     return tuple(statement for statement in part.split(";\n") if statement.strip())
@@ -312,6 +318,7 @@ SCHEMA = Schema(
             ("mails", _MAILS),
             ("tally", _TALLY),
             ("record ends", _RECORD_ENDS),
+            ("letters about many", _ABOUT),
         )
     ),
 )

@@ -278,9 +278,10 @@ def _take(
 def _of_today(
     db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int
 ) -> mail_store.Letter:
-    """A letter as it is to leave: one that has waited over midnight says how many days are left by now."""
+    """A letter as it is to leave: one that has waited over midnight says how many days are left by now, one
+    about many names those who are still meant."""
     words = _OF_A_DAY.get(row["kind"])
-    if words is None or day_of(row["created_at"]) == day_of(now):
+    if words is None or (not row["about"] and day_of(row["created_at"]) == day_of(now)):
         return row
     letter = words(db, ra, row, row["cause"], now) if timekeeping.doubt_now(ra, db) is None else None
     if letter is None or (letter.subject, letter.shown_body) == (row["subject"], row["shown_body"]):
@@ -288,11 +289,12 @@ def _of_today(
     return mail_store.rewrite(db, row, writing.words_of(db, ra.epochs, letter))
 
 
-#: Kinds that say how many days are left, and what one says by now.
+#: Kinds that say how many days are left, or who is meant, and what one says by now.
 _OF_A_DAY = {
     **dict.fromkeys(occasions.OF_A_DAY, occasions.of_today),
     "operator_ending": ending.of_today,
     "ca_ending": generations.of_today,
+    "renewal_7_admin": noticing.of_members,
 }
 
 
@@ -318,7 +320,7 @@ def stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, no
         mail_store.put_off(db, row["id"], now + _DISABLED, "waits: the organisation is disabled")
         return True
     if row["request_id"] is None:
-        return False
+        return bool(row["about"]) and _needless(db, ra, row, now)
     enrollment = store.enrollment(db, row["request_id"])
     if enrollment is None:
         return False
@@ -333,7 +335,7 @@ def stays(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, no
 
 
 def _needless(db: Transaction, ra: RegistrationAuthority, row: mail_store.Letter, now: int) -> bool:
-    """Cancels a letter to operators about an end that nobody has to be told of any more."""
+    """Cancels a letter about an end, or many, that whom it is to has not to be told of any more."""
     words = _OF_A_DAY.get(row["kind"])
     # By a clock in doubt nothing is over.
     if words is None or timekeeping.doubt_now(ra, db) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -175,17 +176,30 @@ def members_reminder(
     at: int,
 ) -> bool:
     """Tells a 管理者 which of the organisation's users have their second notice and have not renewed: once
-    for these certificates. False if queued before."""
+    for these certificates. False if queued before; one that never left is queued once more."""
+    cause = f"renewal_7_admin:{admin.user_id}:{due[0][1].serial}"
+    letter = members_letter(db, ra, admin, due, cause)
+    return writing.queue(db, ra.epochs, letter, at, pace=PACE["renewal_7_admin"], again=True)
+
+
+def members_letter(
+    db: Transaction,
+    ra: RegistrationAuthority,
+    admin: store.User,
+    due: Sequence[tuple[store.User, Enrollment]],
+    cause: str,
+) -> writing.Letter:
+    """What `members_reminder` says of these."""
     values = _common(db, ra, admin, ra.settings.service_url)
     line = _DUE_LINE[admin.language]
     values |= {
         "days": str(ra.settings.reminder_days),
         "members": "\n".join(
-            line.format(user.user_id, user.name, shown(source.not_after_at or at)) for user, source in due
+            line.format(user.user_id, user.name, shown(source.not_after_at or 0)) for user, source in due
         ),
     }
-    cause = f"renewal_7_admin:{admin.user_id}:{due[0][1].serial}"
-    return _send(db, ra, "renewal_7_admin", admin, values, at, cause=cause)
+    letter = _written(db, ra, "renewal_7_admin", admin, values, cause=cause)
+    return replace(letter, about=[source.serial or "" for _, source in due])
 
 
 _DUE_LINE: Mapping[Language, str] = {

@@ -35,6 +35,7 @@ def add(db: Transaction, values: Values, *, again: bool) -> bool:
 _ONCE_MORE = (
     "UPDATE SET state = 'queued', failure = '', result = '', recipient = excluded.recipient,"
     " subject = excluded.subject, shown_body = excluded.shown_body, sealed_body = excluded.sealed_body,"
+    " about = excluded.about,"
     " next_attempt_at = excluded.next_attempt_at, queued_at = excluded.queued_at,"
     " refusals = 0, refused_since_at = NULL, unclear = 0, held_at = NULL, batch = NULL, handed = 0"
     " WHERE mails.state IN ('failed', 'cancelled') AND mails.sent_at IS NULL"
@@ -259,6 +260,12 @@ def shown(db: Transaction, number: int) -> dict[str, Any] | None:
     """One letter for operators, its secrets masked."""
     row = db.one(f"SELECT {SHOWN}, shown_body FROM mails WHERE id = :number", {"number": number})
     return None if row is None else {**row}
+
+
+def about(db: Transaction, number: int) -> list[str]:
+    """The serials that a letter is about, where it is about many."""
+    row = db.one(f"SELECT about FROM mails WHERE id = :number{LOOK}", {"number": number})
+    return [] if row is None else str(row[0]).split()
 
 
 def waiting(db: Transaction) -> int:

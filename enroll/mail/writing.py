@@ -8,7 +8,7 @@ says into what) that of both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -119,6 +119,8 @@ class Letter:
     subject: str
     body: str
     shown_body: str
+    #: Serials of the certificates that it is about, where it is about many.
+    about: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def queue(
         "user_id": letter.user_id,
         "request_id": letter.request_id,
         "recipient": letter.recipient,
+        "about": " ".join(letter.about),
         **words_of(db, epochs, letter),
         "state": "queued",
         "next_attempt_at": at,

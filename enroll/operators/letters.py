@@ -319,8 +319,8 @@ def _queue(
     at: int,
     pace: Pace,
 ) -> bool:
-    """The same words to the same person, but for how many days are left. What operators see of such a letter
-    is all of it."""
+    """The same words to the same person, but for how many days are left, and who is still meant (which is
+    decided when it leaves). What operators see of such a letter is all of it."""
     assert writing.MASK not in letter["shown_body"]
     cause = f"again:{letter['id']}:{day_of(at)}"
     new = occasions.of_today(db, ra, letter, cause, at) if letter["kind"] in occasions.OF_A_DAY else None
@@ -334,5 +334,6 @@ def _queue(
         subject=letter["subject"],
         body=letter["shown_body"],
         shown_body=letter["shown_body"],
+        about=mail_store.about(db, letter["id"]),
     )
     return writing.queue(db, ra.epochs, again, at, pace=pace)
