@@ -196,6 +196,8 @@ async def _connect_to(
             "lock_timeout": f"{server.lock:g}s",
             "idle_in_transaction_session_timeout": f"{2 * server.statement:g}s",
             "timezone": "UTC",
+            "default_transaction_isolation": "read committed",
+            "standard_conforming_strings": "on",
             "synchronous_commit": "on",
         },
     )

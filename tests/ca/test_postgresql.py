@@ -210,17 +210,33 @@ def test_a_server_that_is_too_old():
     assert "PostgreSQL 13 or newer" in ours(refused.value).trouble
 
 
-async def test_who_rests_is_not_ended_by_a_setting_for_people(cluster, url, tmp_path):
-    """As a signer does, which goes when its connections do."""
-    name = urlsplit(url).path[1:]
-    for each in (f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'", "SELECT 1"):
-        await databases._asked(cluster.url("postgres"), each)
-    database = Database(databases.patient(url), tmp_path, [SCHEMA])
+#: What may be set for a database, or a role, and is nothing to us -> what a connection of ours has instead.
+SETTINGS = {
+    # It would end a signer, which rests all night and goes when its connections do.
+    "idle_session_timeout": ("100ms", "0"),
+    # Who waits for another node that makes the tables would not see them.
+    "default_transaction_isolation": ("serializable", "read committed"),
+    # LIKE ... ESCAPE '\\' would be no statement.
+    "standard_conforming_strings": ("off", "on"),
+    "statement_timeout": ("1ms", "1min"),
+    "timezone": ("Asia/Tokyo", "UTC"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_is_set_for_others_is_nothing_to_us(cluster, url, tmp_path, name):
+    """Whatever operators of the server like: ours are the same on each."""
+    value, instead = SETTINGS[name]
+    database = urlsplit(url).path[1:]
+    databases._wait(
+        databases._asked(cluster.url("postgres"), f"ALTER DATABASE {database} SET {name} = '{value}'")
+    )
+    opened = Database(databases.patient(url), tmp_path, [SCHEMA])
     try:
-        asked = "SELECT current_setting('idle_session_timeout')"
-        assert database.read_now(lambda db: db.one(asked)[0]) == "0"
+        found = opened.read_now(lambda db: db.one("SELECT current_setting(:name)", {"name": name})[0])
+        assert found == instead
     finally:
-        database.close()
+        opened.close()
 
 
 def test_types_of_a_schema():
