@@ -36,7 +36,9 @@ _TEMPORARY = "SELECT pg_my_temp_schema()"
 # What a key or a UNIQUE is made by is said by the constraint.
 _PARTS = {
     "table": "SELECT c.relname::text, c.relkind::text, concat_ws(' ', c.relkind::text, CASE WHEN"
-    " c.relrowsecurity THEN 'row security' END, CASE c.relpersistence WHEN 'u' THEN 'unlogged' END)"
+    " c.relrowsecurity THEN 'row security' END, CASE c.relpersistence WHEN 'u' THEN 'unlogged' END,"
+    " CASE WHEN NOT (SELECT bool_and(has_table_privilege(c.oid, needed)) FROM"
+    " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed) THEN 'closed to our user' END)"
     " FROM pg_class c WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
     "column": "SELECT c.relname::text, a.attname::text, concat_ws(' ', format_type(a.atttypid, a.atttypmod),"
     " 'COLLATE ' || nullif(o.collname, 'default')::text, CASE WHEN a.attnotnull THEN 'NOT NULL' END,"

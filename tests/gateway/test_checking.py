@@ -529,6 +529,21 @@ _TOGETHER = (
 
 
 @pytest.mark.parametrize("register", ["server"], indirect=True)
+def test_tables_that_our_user_may_not_write(register: Register) -> None:
+    """As after a change of owner: whoever serves would find out at the first write."""
+    register.spoil(
+        "DO $$ BEGIN CREATE ROLE looker LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        "GRANT INSERT, UPDATE, DELETE, SELECT ON ALL TABLES IN SCHEMA public TO looker",
+        "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO looker",
+        "REVOKE UPDATE ON users FROM looker",
+    )
+    url = register.url.replace("postgres@", "looker@")
+    change(register.data / FILE_NAME, {("database", "url"): f'"{url}"'})
+    (found,) = register.found()
+    assert found.what == "table users: table is 'r closed to our user', and not 'r'"
+
+
+@pytest.mark.parametrize("register", ["server"], indirect=True)
 def test_a_server_s_are_said_as_well(register: Register) -> None:
     """The statements are the same: many at once."""
     plants = [SPOILT[each] for each in _TOGETHER]
