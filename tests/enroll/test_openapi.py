@@ -17,7 +17,6 @@ from tests.enroll.described import faults
 from tests.enroll.protocol_examples import DOCUMENT
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-validator = pytest.importorskip("openapi_spec_validator", reason="openapi-spec-validator is not installed")
 jsonschema = pytest.importorskip("jsonschema")
 
 _SECOND = "{chain}"
@@ -34,6 +33,10 @@ def _path(resource: str) -> str:
 
 def test_it_is_openapi(api: dict[str, Any]) -> None:
     """The document is valid by the specification's own schema; broken, it is not."""
+    # Not above: each worker of a run loads all tests, and this takes long.
+    validator = pytest.importorskip(
+        "openapi_spec_validator", reason="openapi-spec-validator is not installed"
+    )
     validator.validate(api)
     with pytest.raises(jsonschema.exceptions.ValidationError):
         validator.validate({**api, "paths": {"/directory": {"get": {"responses": 1}}}})

@@ -21,14 +21,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 from requests.adapters import HTTPAdapter
-from schemathesis import GenerationMode, openapi
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from enroll.operators.roles import Role
 from gateway.sites.api import table
@@ -37,7 +29,6 @@ from gateway.sites.api.problems import TYPES
 from tests.datadirs import admit
 from tests.gateway.sites.services import P12_PASSWORD, House, Service, document, faults, open_house
 
-validator = pytest.importorskip("openapi_spec_validator")
 #: Requests of each operation; more by `make api-examples`.
 _EXAMPLES = int(os.environ.get("SEKISHO_TEST_EXAMPLES", "4"))
 _METHODS = ("get", "post", "patch")
@@ -61,6 +52,8 @@ def _resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def test_it_is_openapi() -> None:
     """Valid by the specification's own schema; the same as JSON, of which a broken one is not."""
+    # Not above, as schemathesis below: each worker of a run loads all tests, and they take long.
+    validator = pytest.importorskip("openapi_spec_validator")
     validator.validate(document())
     folder = Path(table.__file__).parent
     assert json.loads((folder / "openapi.json").read_text("utf-8")) == yaml.safe_load(
@@ -203,6 +196,8 @@ def _session(service: Service, folder: Path) -> requests.Session:
 async def test_whatever_is_sent(house: House, tmp_path: Path) -> None:
     """schemathesis: whatever is made up within the description, and beside it, no fault of the server's and
     no answer that is not described. Half of it names what is there."""
+    from schemathesis import GenerationMode, openapi
+
     await admit(house.ra)
     service = await house.service("hr", *Role)
     there: dict[str, Any] = {"policy_number": "12345678", "user_id": "K12345678", "number": 1}
@@ -235,6 +230,14 @@ def _every(
     made: SearchStrategy[Any], session: requests.Session, origin: str, there: Mapping[str, Any]
 ) -> list[int]:
     """So many requests of an operation, the same ones each time; the statuses of the answers."""
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_headers_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
     statuses = list[int]()
 
     @seed(20261122)
