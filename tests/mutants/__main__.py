@@ -34,8 +34,12 @@ from tests.turns import part, turn
 RATE = 97
 # Of tests without a fault: so many end in that time on a machine that is busy.
 _AT_ONCE = 20
-_LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "screenshots", "*.egg-info")
-# What a run of the suite loads.
+_LEFT_OUT = (
+    *(".git", ".venv*", ".*_cache", ".hypothesis", "build", "screenshots", "*.egg-info"),
+    # What pytest compiled names the place that it is from; what has a suffix is being written at this moment.
+    *("*-pytest-*.pyc", "*.pyc.*"),
+)
+# What each run loads: compiled once for all of them.
 _LOADED = (*PRODUCT, "conformance", "tests/conformance", "tests/clients", "tests/mutants")
 _NOTICED = frozenset({"FAIL", "CRASH", "HANG"})
 
@@ -123,16 +127,17 @@ def _judge(verdicts: Sequence[Verdict]) -> int:
 
 @contextmanager
 def _copies(count: int, chosen: Sequence[Fault]) -> Iterator[queue.Queue[Copy]]:
-    """So many copies of the tree, the first compiled before it is copied. Compiled files say what source they
-    are of: times are too coarse here. For the suite's faults nobody loads the tests, but for a few."""
+    """So many copies of the tree with what is compiled of it, the first compiled before it is copied. What a
+    fault is planted in says by its compiled file what source that is of: times are too coarse there."""
     waiting: queue.Queue[Copy] = queue.Queue()
-    loaded = (".",) if any(one.kind == "tests" for one in chosen) else _LOADED
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         first, *others = (Path(folder) / f"copy{number}" for number in range(count))
         shutil.copytree(ROOT, first, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
-        for name in loaded:
+        for name in _LOADED:
+            compileall.compile_dir(first / name, quiet=2)
+        for file in {one.file for one in chosen}:
             mode = py_compile.PycInvalidationMode.CHECKED_HASH
-            compileall.compile_dir(first / name, quiet=2, invalidation_mode=mode)
+            py_compile.compile(str(first / file), doraise=True, invalidation_mode=mode)
         for other in others:
             shutil.copytree(first, other, symlinks=True)
         for place in (first, *others):
