@@ -394,19 +394,25 @@ def free(db: Transaction, channels: Collection[Channel]) -> None:
         )
 
 
-_UNSETTLED = "state = 'queued' AND handed > 0 AND channel = :channel AND claimed_until_at <= :at"
+# Or its lease ends further off than that of any clock that is a little ahead: that one has been set right.
+_UNSETTLED = (
+    "state = 'queued' AND handed > 0 AND channel = :channel"
+    " AND (claimed_until_at <= :at OR claimed_until_at > :furthest)"
+)
 
 
 def unsettled(db: Transaction, channel: Channel, at: int) -> bool:
     """Whether there is a letter that was about to leave when whoever had it was heard of last."""
-    found = db.one(f"SELECT 1 FROM mails WHERE {_UNSETTLED} LIMIT 1{LOOK}", {"channel": channel, "at": at})
+    values = {"channel": channel, "at": at, "furthest": at + 2 * LEASE}
+    found = db.one(f"SELECT 1 FROM mails WHERE {_UNSETTLED} LIMIT 1{LOOK}", values)
     return found is not None
 
 
 def give_up_unsettled(db: Transaction, channel: Channel, at: int, said: str) -> list[int]:
     """Gives such letters up: it may have left, and none leaves twice. The numbers of them. Whoever had one
     and wakes may still say that it was taken (`accepted`)."""
-    found = db.rows(f"SELECT id FROM mails WHERE {_UNSETTLED} ORDER BY id", {"channel": channel, "at": at})
+    values = {"channel": channel, "at": at, "furthest": at + 2 * LEASE}
+    found = db.rows(f"SELECT id FROM mails WHERE {_UNSETTLED} ORDER BY id", values)
     for row in found:
         db.execute(
             "UPDATE mails SET state = 'failed', failure = 'given_up', claimed_until_at = 0, result = :said"

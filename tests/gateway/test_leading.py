@@ -424,6 +424,23 @@ class TestStandingStill:
         assert states(ra)[letter] == ("sent", 1)
         assert {*old_mail.taken} & {*mail.taken} == set()
 
+    @pytest.mark.parametrize(
+        ("ahead", "state"), [(mail_store.LEASE, "queued"), (mail_store.LEASE + 1, "failed")]
+    )
+    async def test_whose_clock_was_far_ahead_keeps_no_letter(self, on_postgresql, office_on, ahead, state):
+        """Its lease would end when the others' clocks are there. One that is a little ahead keeps it."""
+        ra, old_mail, mail = office_on, Mail("after"), Mail()
+        sending = asyncio.create_task(deliver_due(take(ra, "one"), old_mail))
+        await old_mail.reached.wait()
+        (letter,) = old_mail.taken
+        clock_of(ra).advance(seconds=-ahead)
+        await deliver_due(take(ra, "two"), mail)
+        assert states(ra)[letter] == (state, 1)
+        old_mail.go_on.set()
+        with pytest.raises(Superseded):
+            await sending
+        assert (states(ra)[letter], {*old_mail.taken} & {*mail.taken}) == (("sent", 1), set())
+
     async def test_an_operator_has_such_a_letter_sent_anew(self, on_postgresql, office_on):
         """Twice by somebody who says so, and never by itself."""
         ra, old_mail, mail = office_on, Mail("after"), Mail()
