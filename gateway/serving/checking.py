@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -39,6 +40,8 @@ from gateway.serving.standing import node_of
 _TOLD, _LINES, _CERTIFICATES = 20, 5_000, 500
 _RESTORE = "docs/operations/recovery.md"
 _SERVER = "docs/operations/postgresql.md"
+# What `whole.differences` says of one that can be made again.
+_LOST_INDEX = re.compile(r"table (\w+): (index \w+) is missing")
 # Whoever has one is not this engine's.
 _NOT_OURS = (
     "it was altered by hand: put back what stood there, or restore a backup: docs/operations/recovery.md"
@@ -119,10 +122,8 @@ def _shape(found: Shape, made: Shape) -> Iterator[Trouble]:
         hint = _NOT_OURS
         if each.endswith("is none of ours"):
             hint = "see who made it, and take it away, or give it a database of its own"
-        elif "index" in each and each.endswith("is missing"):
-            hint = (
-                "make it as ca/schema.py and its like say, or restore a backup: docs/operations/recovery.md"
-            )
+        elif lost := _LOST_INDEX.fullmatch(each):
+            hint = f"make it, in psql or sqlite3: {made[lost[1]][lost[2]]};"
         yield Trouble("schema", each, hint)
 
 

@@ -528,6 +528,16 @@ _TOGETHER = (
 )  # fmt: skip
 
 
+def test_an_index_that_is_missing_is_made_by_what_is_said(register: Register) -> None:
+    """The finding ends with the statement, which the engine takes, and then there is none."""
+    register.spoil("DROP INDEX mails_held")
+    (found,) = register.found()
+    words, _, statement = found.hint.partition(": ")
+    assert words == "make it, in psql or sqlite3"
+    register.spoil(statement)
+    assert register.found() == []
+
+
 @pytest.mark.parametrize("register", ["server"], indirect=True)
 def test_tables_that_our_user_may_not_write(register: Register) -> None:
     """As after a change of owner: whoever serves would find out at the first write."""
