@@ -341,7 +341,8 @@ async def test_what_is_written_twice_is_there_once(ra):
     before = written.read_bytes()
     assert await deliver_due(ra, outbox) == 0
     await ra.database.write(lambda db: mail_store.free(db, outbox.repeatable))
-    assert await deliver_due(ra, outbox) == 1
+    # Nodes have an outbox each: what is handed over there is left to its term.
+    assert await deliver_due(ra, outbox) == (0 if ra.database.shared else 1)
     standing.answer.set()
     assert await asyncio.wait_for(sending, 60) == 1
     assert ([*outbox.directory.iterdir()], written.read_bytes()) == ([written], before)
