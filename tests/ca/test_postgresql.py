@@ -182,16 +182,16 @@ def test_who_is_stopped_while_the_server_is_at_it_leaves_nothing(url, silent, in
 
     def stop():
         if while_it == "connects":
-            with listener.accept()[0]:
-                interrupted()
-                time.sleep(0.1)  # not closed before: that would be an answer
-            return
-        asked = "SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
-        while not databases._wait(databases._asked(url, asked)):
-            time.sleep(0.01)
+            held.enter_context(listener.accept()[0])  # closed before, that would be an answer
+        else:
+            end = time.monotonic() + 60
+            while not databases._wait(databases._asked(url, asked)):
+                assert time.monotonic() < end
+                time.sleep(0.01)
         interrupted()
 
-    with ThreadPoolExecutor(1) as threads:
+    asked = "SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+    with ThreadPoolExecutor(1) as threads, ExitStack() as held:
         stopping = threads.submit(stop)
         side = Whole(replace(parse(address if while_it == "connects" else url), tls=False))
         with pytest.raises(KeyboardInterrupt), side.snapshot() as db:
